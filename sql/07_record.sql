@@ -1,0 +1,170 @@
+-- 07_record: the one door through which results come in.
+--
+-- Callers: workers. Results, money, progress and the end of a job are one transaction; a call repeated
+-- after its answer was lost changes nothing and answers the same. Set-based: many items of many jobs a call.
+-- Locks: jobs by id (children that wait for them included), then claims, items, balances, ledger.
+
+-- The jobs of a call and everything that may have to move with them, locked in one order.
+create or replace function translation_private.lock_jobs(p_job_ids uuid[]) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  perform from public.translation_jobs j
+  where j.id in (
+    with recursive family as (
+      select unnest(p_job_ids) as id
+      union
+      select d.child_id from family f join public.translation_job_dependencies d on d.parent_id = f.id
+    ) select f.id from family f)
+  order by j.id for no key update;
+end $$;
+comment on function translation_private.lock_jobs(uuid[]) is 'Locks jobs and whatever waits for them, by id: the first lock of every call that ends something.';
+
+-- Progress: the job row at most once a second (the worker sees to that), HOT; chunk counts on the items.
+-- A row that somebody else has locked is skipped: progress is never worth waiting for.
+create or replace function translation_private.write_progress(p_worker_id text, p_entries jsonb, p_now timestamptz) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_ids uuid[];
+begin
+  select array_agg(j.id) into v_ids from (
+    select j.id from public.translation_jobs j
+    where j.id in (
+      select e.job_id from jsonb_to_recordset(p_entries) as e (job_id uuid, token bigint, item text)
+      join public.translation_job_claims c on c.job_id = e.job_id and c.token = e.token and c.worker_id = p_worker_id
+      where e.item is null)
+    order by j.id for no key update skip locked) as j;
+  if v_ids is null then
+    return;
+  end if;
+  update public.translation_jobs j
+  set progress = least(greatest(coalesce(e.progress, j.progress), 0), 99), progress_message = left(e.message, 200),
+      eta_at = p_now + make_interval(secs => least(e.eta_ms, 604800000) / 1000.0), updated_at = p_now
+  from jsonb_to_recordset(p_entries) as e (job_id uuid, token bigint, item text, progress int, message text, eta_ms bigint)
+  where j.id = e.job_id and j.id = any (v_ids) and e.item is null;
+  with counted as (
+    select e.job_id, i.item, i.chunks_done, i.chunks_total
+    from jsonb_to_recordset(p_entries) as e (job_id uuid, item text, items jsonb)
+    cross join lateral jsonb_to_recordset(coalesce(e.items, '[]')) as i (item text, chunks_done int, chunks_total int)
+    where e.item is null and e.job_id = any (v_ids)
+  ), moved as (
+    update public.translation_job_items i
+    set status = 'processing', started_at = coalesce(i.started_at, p_now),
+        chunks_done = coalesce(counted.chunks_done, i.chunks_done), chunks_total = coalesce(counted.chunks_total, i.chunks_total)
+    from counted
+    where i.job_id = counted.job_id and i.item = counted.item and i.status in ('pending', 'processing')
+      and (i.status, i.chunks_done, i.chunks_total) is distinct from ('processing', counted.chunks_done, counted.chunks_total)
+    returning i.job_id, i.chunks_done
+  )
+  update public.translation_job_claims c set progressed = true
+  where not c.progressed and c.job_id in (select m.job_id from moved m where m.chunks_done > 0);
+end $$;
+comment on function translation_private.write_progress(text, jsonb, timestamptz) is 'Applies progress entries of claims this worker holds; skips rows that are locked.';
+
+create or replace function public.record_translation_results(p_worker_id text, p_results jsonb) returns jsonb
+language plpgsql set search_path = ''
+as $$
+declare
+  v_now timestamptz := translation_private.clock();
+  v_answers jsonb;
+  v_refunds jsonb;
+  v_changed uuid[];
+begin
+  if jsonb_typeof(p_results) is distinct from 'array' or jsonb_array_length(p_results) > 500
+     or octet_length(p_results::text) > 4194304 or exists (
+       select from jsonb_to_recordset(p_results) as e (job_id uuid, token bigint, item text, outcome text)
+       where e.job_id is null or e.token is null
+          or (e.item is not null and coalesce(e.outcome, '') not in ('completed', 'failed', 'retry', 'throttled')))
+  then
+    perform translation_private.refuse(422, 'results_malformed',
+      'p_results is an array of at most 500 entries, each with job_id, token and, for an item, an outcome of completed, failed, retry, throttled.');
+  end if;
+  perform translation_private.lock_jobs(array(
+    select e.job_id from jsonb_to_recordset(p_results) as e (job_id uuid, item text) where e.item is not null));
+  if exists (select from jsonb_to_recordset(p_results) as e (item text) where e.item is null) then
+    perform translation_private.write_progress(p_worker_id, p_results, v_now);
+  end if;
+
+  with entry as (
+    select e.*, row_number() over (partition by e.job_id, e.item, e.token order by e.n) as nth
+    from rows from (jsonb_to_recordset(p_results) as (
+      job_id uuid, token bigint, item text, outcome text, result jsonb, warnings jsonb, error jsonb,
+      billed_chars bigint, total_chars bigint, retry_after_ms bigint, chunks_done int, chunks_total int)
+    ) with ordinality as e (job_id, token, item, outcome, result, warnings, error, billed_chars, total_chars,
+                            retry_after_ms, chunks_done, chunks_total, n)
+    where e.item is not null
+  ), judged as (
+    select e.*, i.price, i.user_id,
+      -- A counted try adds one; throttling never counts.
+      coalesce(i.attempts, 0) + (e.outcome <> 'throttled')::int as attempts_now, j.max_attempts, j.deadline_at,
+      -- Full jitter: a random moment inside a window that doubles with each try, five minutes at most.
+      greatest(least(coalesce(e.retry_after_ms, 0), 86400000), case when e.outcome = 'retry'
+        then (random() * least(300000, 1000 * 2 ^ coalesce(i.attempts, 0)))::bigint else 1000 end) as wait_ms,
+      case
+        when e.nth > 1 then 'already'
+        when c.job_id is not null and i.status in ('pending', 'processing') and i.recorded_token is distinct from e.token then 'recorded'
+        when i.recorded_token = e.token then 'already'
+        when j.status = 'cancelled' then 'cancelled'
+        else 'lost'
+      end as answer
+    from entry e
+    left join public.translation_jobs j on j.id = e.job_id
+    left join public.translation_job_items i on i.job_id = e.job_id and i.item = e.item
+    left join public.translation_job_claims c on c.job_id = e.job_id and c.token = e.token and c.worker_id = p_worker_id
+  ), decided as (
+    select d.*,
+      case
+        when d.outcome = 'completed' then 'completed'
+        when d.outcome = 'failed' or (d.outcome = 'retry' and d.attempts_now >= d.max_attempts)
+          or (d.outcome = 'throttled' and v_now + make_interval(secs => d.wait_ms / 1000.0) > d.deadline_at) then 'failed'
+        else 'pending'
+      end as status_now,
+      -- What is charged: the price times the share of the characters that is billed, rounded up.
+      case when d.outcome <> 'completed' then 0
+           when coalesce(d.total_chars, 0) <= 0 then case when d.billed_chars = 0 then 0 else d.price end
+           else ceil(d.price * (least(greatest(coalesce(d.billed_chars, d.total_chars), 0), d.total_chars)::numeric / d.total_chars))::int
+      end as charge
+    from judged d
+  ), changed as (
+    update public.translation_job_items i
+    set status = d.status_now, attempts = d.attempts_now, recorded_token = d.token,
+        result = case when d.status_now = 'completed' then d.result end,
+        warnings = coalesce(d.warnings, '[]'),
+        error = case when d.status_now <> 'completed' then d.error end,
+        credits = case when d.status_now = 'pending' then i.price else d.charge end,
+        chunks_done = coalesce(d.chunks_done, i.chunks_done), chunks_total = coalesce(d.chunks_total, i.chunks_total),
+        retry_at = case when d.status_now = 'pending' then v_now + make_interval(secs => d.wait_ms / 1000.0) end,
+        started_at = coalesce(i.started_at, v_now),
+        completed_at = case when d.status_now <> 'pending' then v_now end
+    from decided d
+    where d.answer = 'recorded' and i.job_id = d.job_id and i.item = d.item
+    returning i.job_id, i.item, i.user_id, i.price, i.credits, i.status
+  ), charged as (
+    insert into public.translation_credit_ledger (user_id, job_id, item, kind, amount, created_at)
+    select c.user_id, c.job_id, c.item, 'consume', c.credits, v_now from changed c
+    where c.status = 'completed' and c.credits > 0
+  ), refunded as (
+    insert into public.translation_credit_ledger (user_id, job_id, item, kind, amount, created_at)
+    select c.user_id, c.job_id, c.item, 'refund', c.price - c.credits, v_now from changed c
+    where c.status <> 'pending' and c.price > c.credits
+    returning user_id, amount
+  )
+  select (select jsonb_agg(jsonb_build_object('job_id', d.job_id, 'item', d.item, 'answer', d.answer) order by d.n) from decided d),
+         (select array_agg(distinct c.job_id) from changed c),
+         (select jsonb_agg(jsonb_build_object('user_id', r.user_id, 'amount', r.amount)) from refunded r)
+  into v_answers, v_changed, v_refunds;
+
+  if v_refunds is not null then
+    perform translation_private.return_balances(v_refunds);
+  end if;
+  if v_changed is not null then
+    perform translation_private.settle_jobs(v_changed, v_now);
+  end if;
+  return coalesce((
+    select jsonb_agg(answer.value || jsonb_build_object('job_status', j.status) order by answer.n)
+    from jsonb_array_elements(v_answers) with ordinality as answer (value, n)
+    left join public.translation_jobs j on j.id = (answer.value ->> 'job_id')::uuid), '[]');
+end $$;
+comment on function public.record_translation_results(text, jsonb) is
+  'Records outcomes of items (and progress) under the tokens of their claims. Answers each item: recorded, already, cancelled or lost.';

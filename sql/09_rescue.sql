@@ -1,0 +1,207 @@
+-- 09_rescue: leases that ran out, and the heartbeat that keeps the others.
+--
+-- Callers: every worker's heartbeat; cron where no worker lives. Bounded per call; a job somebody else has
+-- locked is left for the next call. Each job in a subtransaction of its own: one that cannot be rescued (an
+-- owner's trigger raises, say) never holds up the others.
+
+create or replace function public.rescue_translation_jobs(p_limit int default 20) returns int
+language plpgsql set search_path = ''
+as $$
+declare
+  v_now timestamptz := translation_private.clock();
+  v_claim record;
+  v_count int := 0;
+begin
+  for v_claim in
+    select c.job_id from public.translation_job_claims c
+    where c.lease_until < v_now
+    order by c.lease_until limit least(greatest(coalesce(p_limit, 20), 1), 100)
+  loop
+    begin
+      v_count := v_count + translation_private.rescue_job(v_claim.job_id, v_now)::int;
+    exception when others then
+      raise warning 'translation job % could not be rescued: %', v_claim.job_id, sqlerrm;
+    end;
+  end loop;
+  return v_count;
+end $$;
+comment on function public.rescue_translation_jobs(int) is
+  'Takes jobs back from workers whose lease ran out. Returns how many.';
+
+create or replace function translation_private.rescue_job(p_job_id uuid, p_now timestamptz) returns boolean
+language plpgsql set search_path = ''
+as $$
+declare
+  v_claim public.translation_job_claims;
+  v_lost int;
+begin
+  perform from public.translation_jobs where id = p_job_id for no key update skip locked;
+  if not found then
+    return false;
+  end if;
+  delete from public.translation_job_claims where job_id = p_job_id and lease_until < p_now returning * into v_claim;
+  if not found then
+    return false;
+  end if;
+  update public.translation_job_attempts set ended_at = p_now, outcome = 'lost'
+  where job_id = p_job_id and token = v_claim.token;
+  update public.translation_jobs
+  set lost_count = lost_count + (not v_claim.progressed and not exists (
+        select from public.translation_job_items i where i.job_id = p_job_id and i.recorded_token = v_claim.token))::int
+  where id = p_job_id returning lost_count into v_lost;
+  if v_lost < 3 then
+    perform translation_private.requeue(array[p_job_id], p_now);
+  else
+    perform translation_private.lock_jobs(array[p_job_id]);
+    perform translation_private.close_items(array[p_job_id], 'failed',
+      '{"class": "internal", "message": "Three workers in a row stopped while working on this job."}', p_now);
+    perform translation_private.settle_jobs(array[p_job_id], p_now);
+  end if;
+  return true;
+end $$;
+comment on function translation_private.rescue_job(uuid, timestamptz) is
+  'One job whose lease ran out: pending again with the served turn, or, lost for the third time with nothing done, failed and refunded.';
+
+create or replace function public.heartbeat_translation_worker(p_worker_id text, p_report jsonb) returns jsonb
+language plpgsql set search_path = ''
+as $$
+declare
+  v_now timestamptz := translation_private.clock();
+  v_lease interval := make_interval(secs => least(greatest(coalesce((p_report ->> 'lease_ms')::int, 30000), 1000), 3600000) / 1000.0);
+  v_leases jsonb := coalesce(p_report -> 'leases', '[]');
+  v_types text[] := array(select jsonb_array_elements_text(coalesce(p_report -> 'job_types', '[]')));
+  v_rescued int;
+  v_promoted int;
+  v_gone jsonb;
+begin
+  if coalesce(p_worker_id, '') = '' or jsonb_typeof(p_report) is distinct from 'object' then
+    perform translation_private.refuse(422, 'heartbeat_malformed', 'A heartbeat needs p_worker_id and a JSON object p_report.');
+  end if;
+  insert into public.translation_workers as w (id, mode, mode_since, started_at, last_seen_at, version, slots, running, stats)
+  values (
+    p_worker_id, coalesce(p_report ->> 'mode', 'starting'),
+    v_now - make_interval(secs => coalesce((p_report ->> 'mode_ms')::bigint, 0) / 1000.0), v_now, v_now, p_report ->> 'version',
+    coalesce((p_report ->> 'slots')::int, 0), coalesce((p_report ->> 'running')::int, 0), coalesce(p_report -> 'stats', '{}'))
+  on conflict (id) do update set
+    mode = excluded.mode, mode_since = case when w.mode = excluded.mode then w.mode_since else excluded.mode_since end,
+    last_seen_at = excluded.last_seen_at, version = excluded.version, slots = excluded.slots, running = excluded.running,
+    stats = excluded.stats;
+  if jsonb_typeof(p_report -> 'languages') = 'array' then
+    perform translation_private.offer_languages(p_worker_id, p_report -> 'languages');
+  end if;
+  if p_report ->> 'mode' = 'stopping' then
+    delete from public.translation_languages where worker_id = p_worker_id;
+  end if;
+
+  -- Progress first (jobs), then leases (claims): the order of locks everywhere. A claim that somebody has
+  -- locked is being ended, or will be renewed by the next beat.
+  if jsonb_array_length(coalesce(p_report -> 'progress', '[]')) > 0 then
+    perform translation_private.write_progress(p_worker_id, p_report -> 'progress', v_now);
+  end if;
+  update public.translation_job_claims c set lease_until = v_now + v_lease
+  where c.job_id in (
+    select held.job_id from public.translation_job_claims held
+    join jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint) on l.job_id = held.job_id and l.token = held.token
+    where held.worker_id = p_worker_id
+    order by held.job_id for no key update of held skip locked);
+  select jsonb_agg(jsonb_build_object('job_id', l.job_id, 'cancelled', coalesce(j.status = 'cancelled', false))) into v_gone
+  from jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint)
+  left join public.translation_jobs j on j.id = l.job_id
+  where not exists (
+    select from public.translation_job_claims c
+    where c.job_id = l.job_id and c.token = l.token and c.worker_id = p_worker_id);
+
+  v_rescued := public.rescue_translation_jobs(20);
+  v_promoted := translation_private.promote(100, v_now);
+  if v_promoted > 0 then
+    perform translation_private.announce('ready', null, 0, v_promoted);
+  end if;
+  if p_report ->> 'probe' = 'true' then
+    perform translation_private.broadcast('beat', jsonb_build_object('worker_id', p_worker_id));
+  end if;
+  delete from public.translation_workers
+  where id in (
+    select id from public.translation_workers where last_seen_at < v_now - interval '1 day'
+    limit 20 for update skip locked);
+
+  return jsonb_build_object(
+    'schema_version', translation_private.schema_version(),
+    'lost', coalesce((select jsonb_agg(g -> 'job_id') from jsonb_array_elements(v_gone) as g where not (g -> 'cancelled')::boolean), '[]'),
+    'cancelled', coalesce((select jsonb_agg(g -> 'job_id') from jsonb_array_elements(v_gone) as g where (g -> 'cancelled')::boolean), '[]'),
+    'waiting', exists (
+      select from unnest(v_types) as t (job_type)
+      cross join lateral (select from public.translation_jobs j where j.job_type = t.job_type and j.status = 'pending' limit 1) as j),
+    'next_due_ms', (
+      select greatest(0, translation_private.as_ms(due.run_at - v_now)) from public.translation_jobs due
+      where due.status in ('scheduled', 'retrying') order by due.run_at limit 1),
+    'next_rescue_ms', (
+      select greatest(0, translation_private.as_ms(c.lease_until - v_now)) from public.translation_job_claims c
+      where c.worker_id <> p_worker_id order by c.lease_until limit 1),
+    'rescued', v_rescued, 'promoted', v_promoted,
+    'workers', (select count(*) from public.translation_workers where last_seen_at > v_now - interval '90 seconds' and mode <> 'stopping'));
+end $$;
+comment on function public.heartbeat_translation_worker(text, jsonb) is
+  'One call for a whole worker: its row, its leases, its progress; bounded rescue and promotion; and what the worker should know.';
+
+create or replace function translation_private.offer_languages(p_worker_id text, p_pairs jsonb) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  delete from public.translation_languages l
+  where l.worker_id = p_worker_id and not exists (
+    select from jsonb_array_elements(p_pairs) as pair where pair ->> 0 = l.source_language and pair ->> 1 = l.target_language);
+  insert into public.translation_languages (worker_id, source_language, target_language)
+  select distinct p_worker_id, pair ->> 0, pair ->> 1 from jsonb_array_elements(p_pairs) as pair
+  where pair ->> 0 is not null and pair ->> 1 is not null
+  on conflict do nothing;
+end $$;
+comment on function translation_private.offer_languages(text, jsonb) is 'Replaces the pairs one worker offers: [[source, target], …].';
+
+-- Memory: cache and checkpoint. Under the token of the claim, so that a worker that lost the job adds nothing.
+create or replace function public.recall_translation_memory(
+  p_worker_id text, p_job_id uuid, p_token bigint, p_target_language text, p_keys text[]) returns setof jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object('key', m.key, 'target', m.target, 'free', exists (
+    select from public.translation_credit_ledger l
+    where l.job_id = m.origin_job and l.item = m.origin_item and l.kind = 'consume'))
+  from public.translation_job_claims c
+  join public.translation_jobs j on j.id = c.job_id
+  join public.translation_memory m on m.user_id is not distinct from j.user_id and m.key = any (p_keys[1:500])
+  where c.job_id = p_job_id and c.token = p_token and c.worker_id = p_worker_id and m.target_language = p_target_language
+$$;
+comment on function public.recall_translation_memory(text, uuid, bigint, text, text[]) is
+  'What this job''s user has translated before: {key, target, free}. Free only if the item that produced it was charged. 500 keys a call.';
+
+create or replace function public.remember_translation_memory(
+  p_worker_id text, p_job_id uuid, p_token bigint, p_item text, p_segments jsonb) returns int
+language plpgsql set search_path = ''
+as $$
+declare
+  v_user uuid;
+  v_count int;
+begin
+  -- Share, so that the claim cannot end between this check and the commit; record waits for us, not we for it.
+  perform from public.translation_job_claims c
+  where c.job_id = p_job_id and c.token = p_token and c.worker_id = p_worker_id for no key update;
+  if not found then
+    return -1;
+  end if;
+  update public.translation_job_claims set progressed = true where job_id = p_job_id and not progressed;
+  select user_id into v_user from public.translation_jobs where id = p_job_id;
+  insert into public.translation_memory as m (user_id, key, target_language, target, origin_job, origin_item, created_at)
+  select distinct on (s.key) v_user, s.key, p_item, s.target, p_job_id, p_item, translation_private.clock()
+  from jsonb_to_recordset(p_segments) as s (key text, target text)
+  where s.key is not null and s.target is not null
+  order by s.key
+  on conflict (user_id, key) do update
+  -- Somebody has to have paid before a segment is free: while nobody has, the last one who pays is its origin.
+  set origin_job = excluded.origin_job, origin_item = excluded.origin_item
+  where (m.origin_job, m.origin_item) <> (excluded.origin_job, excluded.origin_item) and not exists (
+    select from public.translation_credit_ledger l
+    where l.job_id = m.origin_job and l.item = m.origin_item and l.kind = 'consume');
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+comment on function public.remember_translation_memory(text, uuid, bigint, text, jsonb) is
+  'Keeps checked segments of an item: [{key, target}]. Returns how many were kept; -1 when the claim is gone.';

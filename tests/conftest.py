@@ -1,0 +1,55 @@
+"""Fixtures only: one Postgres for the run, a database of its own for every test that asks."""
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.support.database import TEST_CLOCK, Database
+from worker.devstack import platform
+from worker.devstack.postgres import Cluster
+
+ROOT = Path(__file__).parent.parent
+INSTALL = (ROOT / "sql/install.sql").read_text()
+EXAMPLE = (ROOT / "sql/examples/museum_cards.sql").read_text()
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A Postgres server for the whole run."""
+    with Cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def template(cluster: Cluster) -> str:
+    """A database with the project's SQL and the test clock, from which tests get their copies."""
+    name = "template_project"
+
+    async def make() -> None:
+        await cluster.create_database(name)
+        await platform.install(cluster, name)
+        await platform.apply_sql(cluster, name, INSTALL)
+        await platform.apply_sql(cluster, name, EXAMPLE)
+        await platform.apply_sql(cluster, name, TEST_CLOCK)
+
+    asyncio.run(make())
+    return name
+
+
+@pytest.fixture
+def db(cluster: Cluster, template: str) -> Iterator[Database]:
+    """A fresh project."""
+    name = f"test_{next(_numbers)}"
+    asyncio.run(cluster.create_database(name, template))
+    with psycopg.connect(cluster.url(), autocommit=True) as admin:
+        admin.execute(f"alter database {name} owner to postgres")  # a copy does not keep the database's own grants
+    database = Database(cluster.url("postgres", name), cluster.url(database=name))
+    yield database
+    database.close()
+    asyncio.run(cluster.drop_database(name))

@@ -1,0 +1,79 @@
+"""Short ways to say what most SQL tests begin with."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.database import Database, Row
+
+Create = Callable[..., Row]
+Claim = Callable[..., list[Row]]
+
+
+@pytest.fixture
+def user(db: Database) -> str:
+    """A user with 100 credits, in a project where one language costs 10."""
+    db.price(10)
+    return db.user(credits=100)
+
+
+@pytest.fixture
+def create(db: Database, user: str) -> Create:
+    """Create a job as *user* (or another one): two languages unless said otherwise."""
+
+    def make(*languages: str, as_: str | None = user, content: Any = "Hello world", **more: Any) -> Row:
+        row: Row = db.rpc(
+            "create_translation_job",
+            as_,
+            p_content=content,
+            p_target_languages=list(languages or ("es", "fr")),
+            **{f"p_{name}": value for name, value in more.items()},
+        )
+        return row
+
+    return make
+
+
+@pytest.fixture
+def claim(db: Database) -> Claim:
+    """Claim as a worker: one job of type translation unless said otherwise."""
+
+    def take(worker: str = "w1", limit: int = 1, **more: Any) -> list[Row]:
+        arguments: dict[str, Any] = {
+            "p_worker_id": worker,
+            "p_limit": limit,
+            "p_lease_ms": 30_000,
+            "p_job_types": ["translation"],
+            "p_claim_id": str(uuid.uuid4()),
+        }
+        rows: list[Row] = db.rpc(
+            "claim_translation_jobs", **arguments | {f"p_{name}": value for name, value in more.items()}
+        )
+        return rows
+
+    return take
+
+
+@pytest.fixture
+def record(db: Database) -> Callable[..., list[str]]:
+    """Record entries as a worker; the answers, one an entry."""
+
+    def write(entries: list[Row], worker: str = "w1") -> list[str]:
+        answers = db.rpc("record_translation_results", p_worker_id=worker, p_results=entries)
+        return [answer["answer"] for answer in answers]
+
+    return write
+
+
+@pytest.fixture
+def job(db: Database) -> Callable[[str], Row]:
+    """A job as the owner sees it, with its items by name."""
+
+    def read(job_id: str) -> Row:
+        row: Row = db.rpc("get_translation_job", p_job_id=job_id)
+        row["items"] = {item["item"]: item for item in row["items"]}
+        return row
+
+    return read

@@ -1,0 +1,338 @@
+"""The life of a job: every row of the event table, with the money beside it."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.sql.conftest import Claim, Create
+from tests.support.database import Database, Refused, Row, outcomes
+
+Record = Callable[..., list[str]]
+Job = Callable[[str], Row]
+
+
+def money(job: Row) -> tuple[int, int, int]:
+    return job["credits_reserved"], job["credits_consumed"], job["credits_refunded"]
+
+
+def test_all_items_completed_completes_the_job(
+    db: Database, create: Create, claim: Claim, record: Record, job: Job
+) -> None:
+    row = create("es", "fr")
+    held = claim()[0]
+
+    assert record(outcomes(held, "completed", ["es"])) == ["recorded"]
+    assert job(row["id"])["status"] == "processing"
+    assert record(outcomes(held, "completed", ["fr"])) == ["recorded"]
+
+    ended = job(row["id"])
+    assert (ended["status"], ended["failed_items"], ended["progress"], money(ended)) == (
+        "completed",
+        0,
+        100,
+        (20, 20, 0),
+    )
+    assert db.value("select count(*) from public.translation_job_claims") == 0
+    assert db.value("select outcome from public.translation_job_attempts") == "completed"
+    db.check_money()
+
+
+def test_a_partly_failed_job_is_completed_and_says_so(
+    db: Database, create: Create, claim: Claim, record: Record, job: Job
+) -> None:
+    row = create("es", "fr", "de", "it", "pt")
+    held = claim()[0]
+    record(outcomes(held, "completed", ["es", "fr", "de"]) + outcomes(held, "failed", ["it", "pt"]))
+
+    ended = job(row["id"])
+    assert (ended["status"], ended["failed_items"], money(ended)) == ("completed", 2, (50, 30, 20))
+    assert ended["error"] == {"class": "internal", "message": "It did not work."}
+    db.check_money()
+
+
+def test_a_job_whose_items_all_failed_has_failed_and_costs_nothing(
+    db: Database, user: str, create: Create, claim: Claim, record: Record, job: Job
+) -> None:
+    row = create("es", "fr")
+    record(outcomes(claim()[0], "failed"))
+
+    ended = job(row["id"])
+    assert (ended["status"], ended["failed_items"], money(ended)) == ("failed", 2, (20, 0, 20))
+    assert db.rpc("get_translation_credits", user) == {"balance": 100, "reserved": 0}
+    db.check_money()
+
+
+def test_an_item_that_fails_twice_and_then_succeeds_shows_three_tries(
+    db: Database, create: Create, claim: Claim, record: Record, job: Job
+) -> None:
+    row = create("es", "fr")
+    held = claim()[0]
+    record(outcomes(held, "completed", ["fr"]) + outcomes(held, "retry", ["es"]))
+    assert job(row["id"])["status"] == "retrying"
+
+    db.forward("10 minutes")
+    again = claim()[0]
+    assert [item["item"] for item in again["items"]] == ["es"]
+    record(outcomes(again, "retry"))
+    db.forward("10 minutes")
+    record(outcomes(claim()[0], "completed"))
+
+    ended = job(row["id"])
+    assert (ended["status"], ended["attempts"], money(ended)) == ("completed", 3, (20, 20, 0))
+    assert (ended["items"]["es"]["attempts"], ended["items"]["fr"]["attempts"]) == (3, 1)
+    db.check_money()
+
+
+def test_an_item_fails_and_is_refunded_after_its_last_try(
+    db: Database, create: Create, claim: Claim, record: Record, job: Job
+) -> None:
+    row = create("es")
+    for _ in range(3):
+        record(outcomes(claim()[0], "retry"))
+        db.forward("10 minutes")
+
+    ended = job(row["id"])
+    assert (ended["status"], ended["attempts"], money(ended)) == ("failed", 3, (10, 0, 10))
+    assert claim() == []
+    db.check_money()
+
+
+def test_throttling_counts_nothing_and_keeps_the_pace_of_the_provider(
+    db: Database, create: Create, claim: Claim, record: Record, job: Job
+) -> None:
+    row = create("es")
+    for _ in range(5):
+        record(outcomes(claim()[0], "throttled", retry_after_ms=60_000))
+        waiting = job(row["id"])
+        assert (waiting["status"], waiting["attempts"]) == ("retrying", 0)
+        db.forward("59 seconds")
+        assert claim() == []
+        db.forward("2 seconds")
+
+    record(outcomes(claim()[0], "completed"))
+    assert job(row["id"])["status"] == "completed"
+
+
+def test_throttling_ends_at_the_deadline_with_a_refund(
+    db: Database, create: Create, claim: Claim, record: Record, job: Job
+) -> None:
+    row = create("es")
+    held = claim()[0]
+    db.forward("23 hours 59 minutes")
+    record(outcomes(held, "throttled", retry_after_ms=120_000))
+
+    ended = job(row["id"])
+    assert (ended["status"], money(ended)) == ("failed", (10, 0, 10))
+    db.check_money()
+
+
+def test_an_item_waits_its_own_time_while_its_sisters_go_on(
+    db: Database, create: Create, claim: Claim, record: Record, job: Job
+) -> None:
+    row = create("es", "fr")
+    held = claim()[0]
+    record(
+        outcomes(held, "throttled", ["es"], retry_after_ms=3_600_000)
+        + outcomes(held, "throttled", ["fr"], retry_after_ms=5_000)
+    )
+    db.forward("6 seconds")
+
+    again = claim()[0]
+    assert [item["item"] for item in again["items"]] == ["fr"]
+    record(outcomes(again, "completed"))
+
+    assert job(row["id"])["status"] == "retrying"
+    db.forward("1 hour")
+    assert [item["item"] for item in claim()[0]["items"]] == ["es"]
+
+
+def test_a_released_job_is_pending_uncounted_and_first(db: Database, create: Create, claim: Claim, job: Job) -> None:
+    row = create("es")
+    create("fr")
+    held = claim()[0]
+
+    assert db.rpc("release_translation_jobs", p_worker_id="w1", p_leases=[held]) == 1
+
+    freed = job(row["id"])
+    assert (freed["status"], freed["attempts"], freed["lost_count"], freed["worker_id"]) == ("pending", 0, 0, None)
+    assert claim("w2")[0]["job_id"] == row["id"]
+
+
+def test_a_lease_that_ran_out_goes_to_another_worker(
+    db: Database, create: Create, claim: Claim, record: Record, job: Job
+) -> None:
+    row = create("es")
+    stale = claim("w1")[0]
+    db.forward("31 seconds")
+
+    assert db.rpc("rescue_translation_jobs") == 1
+    fresh = claim("w2")[0]
+
+    assert fresh["job_id"] == row["id"]
+    assert fresh["token"] > stale["token"]
+    assert record(outcomes(stale, "completed"), "w1") == ["lost"]
+    assert record(outcomes(fresh, "completed"), "w2") == ["recorded"]
+    assert job(row["id"])["lost_count"] == 1
+    db.check_money()
+
+
+def test_a_renewed_lease_is_not_rescued(db: Database, create: Create, claim: Claim) -> None:
+    create("es")
+    held = claim()[0]
+    report = {
+        "job_types": ["translation"],
+        "leases": [{"job_id": held["job_id"], "token": held["token"]}],
+        "lease_ms": 30_000,
+    }
+    for _ in range(3):
+        db.forward("20 seconds")
+        answer = db.rpc("heartbeat_translation_worker", p_worker_id="w1", p_report=report)
+        assert (answer["lost"], answer["rescued"]) == ([], 0)
+
+
+def test_a_job_lost_three_times_with_nothing_done_fails_and_is_refunded(
+    db: Database, create: Create, claim: Claim, job: Job
+) -> None:
+    row = create("es", "fr")
+    for _ in range(3):
+        assert len(claim()) == 1
+        db.forward("31 seconds")
+        db.rpc("rescue_translation_jobs")
+
+    ended = job(row["id"])
+    assert (ended["status"], ended["lost_count"], money(ended)) == ("failed", 3, (20, 0, 20))
+    assert ended["error"]["class"] == "internal"
+    db.check_money()
+
+
+def test_a_lost_claim_that_made_progress_is_not_held_against_the_job(
+    db: Database, create: Create, claim: Claim, record: Record, job: Job
+) -> None:
+    row = create("es", "fr")
+    record(outcomes(claim()[0], "completed", ["es"]))
+    db.forward("31 seconds")
+    db.rpc("rescue_translation_jobs")
+
+    assert job(row["id"])["lost_count"] == 0
+    assert [item["item"] for item in claim()[0]["items"]] == ["fr"]
+
+
+@pytest.mark.parametrize("state", ["pending", "scheduled", "processing", "retrying", "blocked"])
+def test_cancelling_is_final_at_once_and_refunds_what_is_unfinished(
+    db: Database, user: str, create: Create, claim: Claim, record: Record, job: Job, state: str
+) -> None:
+    later = db.value("select (now() + interval '1 hour')::text")
+    parent = create("it") if state == "blocked" else None
+    row = create("es", "fr", run_at=later if state == "scheduled" else None, after=[parent["id"]] if parent else None)
+    held = claim()[0] if state in ("processing", "retrying") else None
+    if state == "retrying" and held:
+        record(outcomes(held, "completed", ["es"]) + outcomes(held, "retry", ["fr"]))
+    assert job(row["id"])["status"] == state
+
+    answer = db.rpc("cancel_translation_job", user, p_job_id=row["id"])
+
+    assert answer["status"] == "cancelled"
+    assert money(answer) == ((20, 10, 10) if state == "retrying" else (20, 0, 20))
+    assert db.value("select count(*) from public.translation_job_claims where job_id = %s", row["id"]) == 0
+    if held and state == "processing":
+        assert record(outcomes(held, "completed")) == ["cancelled", "cancelled"]
+    assert db.rpc("cancel_translation_job", user, p_job_id=row["id"])["updated_at"] == answer["updated_at"]
+    db.check_money()
+
+
+def test_a_finished_item_stays_paid_when_the_job_is_cancelled(
+    db: Database, user: str, create: Create, claim: Claim, record: Record
+) -> None:
+    row = create("es", "fr", "de")
+    record(outcomes(claim()[0], "completed", ["es"]))
+
+    assert money(db.rpc("cancel_translation_job", user, p_job_id=row["id"])) == (30, 10, 20)
+    assert db.rpc("get_translation_result", user, p_job_id=row["id"], p_item="es")["content"] == "…"
+    db.check_money()
+
+
+def test_cancelling_a_job_that_has_ended_returns_it_unchanged(
+    db: Database, user: str, create: Create, claim: Claim, record: Record
+) -> None:
+    row = create("es")
+    record(outcomes(claim()[0], "completed"))
+
+    assert db.rpc("cancel_translation_job", user, p_job_id=row["id"])["status"] == "completed"
+
+
+def test_a_retry_is_one_new_job_for_what_did_not_complete(
+    db: Database, user: str, create: Create, claim: Claim, record: Record
+) -> None:
+    row = create("es", "fr", "de")
+    held = claim()[0]
+    record(outcomes(held, "completed", ["es"]) + outcomes(held, "failed", ["fr", "de"]))
+
+    first = db.rpc("retry_translation_job", user, p_job_id=row["id"])
+    second = db.rpc("retry_translation_job", user, p_job_id=row["id"])
+
+    assert first["id"] == second["id"] != row["id"]
+    assert (first["retry_of"], first["target_languages"], first["credits_reserved"]) == (row["id"], ["fr", "de"], 20)
+    db.check_money()
+
+
+def test_a_running_or_a_complete_job_is_not_retried(
+    db: Database, user: str, create: Create, claim: Claim, record: Record
+) -> None:
+    row = create("es")
+    with pytest.raises(Refused, match="job_not_finished"):
+        db.rpc("retry_translation_job", user, p_job_id=row["id"])
+
+    record(outcomes(claim()[0], "completed"))
+    with pytest.raises(Refused, match="nothing_to_retry"):
+        db.rpc("retry_translation_job", user, p_job_id=row["id"])
+
+
+def test_a_child_waits_for_all_its_parents(
+    db: Database, create: Create, claim: Claim, record: Record, job: Job
+) -> None:
+    parents = [create("es"), create("fr")]
+    child = create("de", after=[parent["id"] for parent in parents])
+    assert child["status"] == "blocked"
+
+    record(outcomes(claim()[0], "completed"))
+    assert job(child["id"])["status"] == "blocked"
+    record(outcomes(claim()[0], "completed"))
+
+    assert job(child["id"])["status"] == "pending"
+    assert claim()[0]["job_id"] == child["id"]
+
+
+def test_a_parent_that_fails_cancels_and_refunds_its_descendants(
+    db: Database, user: str, create: Create, claim: Claim, record: Record, job: Job
+) -> None:
+    parent = create("es")
+    child = create("fr", after=[parent["id"]])
+    grandchild = create("de", after=[child["id"]])
+
+    record(outcomes(claim()[0], "failed"))
+
+    assert [job(row["id"])["status"] for row in (parent, child, grandchild)] == ["failed", "cancelled", "cancelled"]
+    assert db.rpc("get_translation_credits", user) == {"balance": 100, "reserved": 0}
+    db.check_money()
+
+
+def test_an_edge_may_say_run_anyway(db: Database, create: Create, claim: Claim, record: Record, job: Job) -> None:
+    parent = create("es")
+    child = create("fr", after=[parent["id"]])
+    db.run("update public.translation_job_dependencies set after_failure = 'run'")
+
+    record(outcomes(claim()[0], "failed"))
+
+    assert job(child["id"])["status"] == "pending"
+
+
+def test_a_deleted_user_takes_his_jobs_along_and_leaves_the_ledger(
+    db: Database, user: str, create: Create, claim: Claim, record: Record
+) -> None:
+    create("es")
+    held = claim()[0]
+    db.run("delete from auth.users where id = %s", user)
+
+    assert record(outcomes(held, "completed")) == ["lost"]
+    assert db.value("select count(*) from public.translation_jobs") == 0
+    assert db.value("select count(*) from public.translation_credit_ledger where user_id = %s", user) == 2

@@ -1,0 +1,3 @@
+"""The background worker of a Supabase project."""
+
+__version__ = "0.1.0"
