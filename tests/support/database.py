@@ -7,7 +7,7 @@ transaction, as every request to the Data API is.
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +48,7 @@ class Database:
         self.url = url
         self.admin_url = admin_url
         self._connection = psycopg.connect(url, autocommit=True, row_factory=dict_row)
-        self._signatures: dict[str, dict[str, str]] = {}
+        self._signatures: dict[str, tuple[dict[str, str], bool]] = {}
 
     def close(self) -> None:
         self._connection.close()
@@ -95,24 +95,39 @@ class Database:
     def session(self, as_: str | None = None) -> "Iterator[Session]":
         """A connection of its own, in one open transaction, as a user or as the worker: for races."""
         with psycopg.connect(self.url, row_factory=dict_row) as connection:
-            role = SERVICE if as_ is None else "anon" if as_ == "anon" else "authenticated"
-            claims = {"role": role} | ({"sub": as_} if role == "authenticated" else {})
-            connection.execute("select set_config('request.jwt.claims', %s, true)", [json.dumps(claims)])
-            connection.execute(f"set local role {role}")
+            _become(connection, as_)
             yield Session(connection, self)
 
-    def signature(self, function: str) -> tuple[dict[str, str], bool, bool]:
-        """Argument types by name, whether it returns a set, and whether a row type."""
+    @contextmanager
+    def caller(self) -> "Iterator[Callable[..., Any]]":
+        """`call(function, as_, **params)` on one connection that stays open: for many calls by one caller."""
+        with psycopg.connect(self.url, row_factory=dict_row, autocommit=True) as connection:
+
+            def call(function: str, as_: str | None, **params: Any) -> Any:
+                with connection.transaction():
+                    _become(connection, as_)
+                    return Session(connection, self).rpc(function, **params)
+
+            yield call
+
+    def signature(self, function: str) -> tuple[dict[str, str], bool]:
+        """Argument types by name, and whether it returns a set."""
+        if function not in self._signatures:
+            self._signatures[function] = self._look_up(function)
+        return self._signatures[function]
+
+    def _look_up(self, function: str) -> tuple[dict[str, str], bool]:
         row = self.run(
-            """select coalesce(p.proargnames, '{}') as names, p.proretset, t.typtype = 'c' as is_row,
-                 array(select format_type(a, null) from unnest(p.proargtypes) with ordinality as u (a, n) order by n) as types
-               from pg_catalog.pg_proc p join pg_catalog.pg_type t on t.oid = p.prorettype
+            """select coalesce(p.proargnames, '{}') as names, p.proretset,
+                 array(select format_type(a, null)
+                       from unnest(p.proargtypes) with ordinality as u (a, n) order by n) as types
+               from pg_catalog.pg_proc p
                where p.proname = %s and p.pronamespace = 'public'::regnamespace""",
             function,
         )
         assert len(row) == 1, f"{function}: one signature, not {len(row)}"
         types = dict(zip(row[0]["names"], row[0]["types"], strict=False))
-        return types, row[0]["proretset"], row[0]["is_row"]
+        return types, row[0]["proretset"]
 
     # Invariants
 
@@ -161,7 +176,7 @@ class Session:
             raise _refused(error) from error
 
     def rpc(self, function: str, **params: Any) -> Any:
-        types, returns_set, is_row = self._database.signature(function)
+        types, returns_set = self._database.signature(function)
         arguments = ", ".join(f"{name} => %({name})s::{types[name]}" for name in params)
         source = f"public.{function}({arguments})"
         values = {name: json.dumps(value) if types[name] == "jsonb" else value for name, value in params.items()}
@@ -171,6 +186,14 @@ class Session:
             raise _refused(error) from error
         answers = [row["value"] for row in rows]
         return answers if returns_set else answers[0]
+
+
+def _become(connection: psycopg.Connection[Row], as_: str | None) -> None:
+    """For the rest of the transaction: a user, `anon`, or the worker."""
+    role = SERVICE if as_ is None else "anon" if as_ == "anon" else "authenticated"
+    claims = {"role": role} | ({"sub": as_} if role == "authenticated" else {})
+    connection.execute("select set_config('request.jwt.claims', %s, true)", [json.dumps(claims)])
+    connection.execute(f"set local role {role}")
 
 
 def _refused(error: psycopg.Error) -> Exception:
