@@ -90,9 +90,9 @@ begin
     select e.*, row_number() over (partition by e.job_id, e.item, e.token order by e.n) as nth
     from rows from (jsonb_to_recordset(p_results) as (
       job_id uuid, token bigint, item text, outcome text, result jsonb, warnings jsonb, error jsonb,
-      billed_chars bigint, total_chars bigint, retry_after_ms bigint, chunks_done int, chunks_total int)
+      billed_chars bigint, total_chars bigint, retry_after_ms bigint, elapsed_ms bigint, chunks_done int, chunks_total int)
     ) with ordinality as e (job_id, token, item, outcome, result, warnings, error, billed_chars, total_chars,
-                            retry_after_ms, chunks_done, chunks_total, n)
+                            retry_after_ms, elapsed_ms, chunks_done, chunks_total, n)
     where e.item is not null
   ), judged as (
     select e.*, i.price, i.user_id,
@@ -135,7 +135,7 @@ begin
         credits = case when d.status_now = 'pending' then i.price else d.charge end,
         chunks_done = coalesce(d.chunks_done, i.chunks_done), chunks_total = coalesce(d.chunks_total, i.chunks_total),
         retry_at = case when d.status_now = 'pending' then v_now + make_interval(secs => d.wait_ms / 1000.0) end,
-        started_at = coalesce(i.started_at, v_now),
+        started_at = coalesce(i.started_at, v_now - make_interval(secs => least(greatest(d.elapsed_ms, 0), 86400000) / 1000.0), v_now),
         completed_at = case when d.status_now <> 'pending' then v_now end
     from decided d
     where d.answer = 'recorded' and i.job_id = d.job_id and i.item = d.item

@@ -1,3 +1,5 @@
 """The background worker of a Supabase project."""
 
+from worker.handlers import handler as handler
+
 __version__ = "0.1.0"

@@ -101,6 +101,15 @@ def test_an_item_costs_its_price_times_the_billed_share_rounded_up(
     db.check_money()
 
 
+def test_an_item_shows_how_long_its_worker_took(db: Database, create: Create, claim: Claim, record: Record) -> None:
+    create("es", "fr")
+    held = claim()[0]
+    record(outcomes(held, "completed", ["es"], elapsed_ms=2500) + outcomes(held, "completed", ["fr"]))
+
+    seconds = db.run("select extract(epoch from completed_at - started_at)::float as s from public.translation_job_items")
+    assert [row["s"] for row in seconds] == [2.5, 0]
+
+
 def test_results_of_many_jobs_settle_in_one_call(db: Database, create: Create, claim: Claim, record: Record) -> None:
     other = db.user(credits=100)
     for owner in (None, other, None, other):

@@ -1,0 +1,227 @@
+"""One job: its items live and die for themselves, and its end is told once."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.unit import factories
+from tests.unit.scripted_store import ScriptedStore, answers
+from worker import errors, models
+from worker.counters import Counters
+from worker.handlers.base import Handler, ItemContext
+from worker.recorder import Recorder
+from worker.runner import JobRun, Workshop
+from worker.runs import Runs
+
+StartRun = Callable[..., JobRun]
+
+
+@pytest.fixture
+def store() -> ScriptedStore:
+    return ScriptedStore()
+
+
+@pytest.fixture
+async def shop_with(store: ScriptedStore) -> AsyncIterator[Callable[[Handler], Workshop]]:
+    recorder = Recorder(store)
+    task = asyncio.create_task(recorder.run())
+
+    def shop(handler: Handler) -> Workshop:
+        return Workshop(
+            store=store,
+            recorder=recorder,
+            handlers={"translation": handler},
+            languages_max=2,
+            lease_seconds=30,
+            counters=Counters(),
+        )
+
+    yield shop
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+ShopWith = Callable[[Handler], Workshop]
+
+
+def run_of(job: models.Job, shop: Workshop, *, lease_seconds: float = 30) -> JobRun:
+    return JobRun(job, lease_until=time.monotonic() + lease_seconds, shop=shop)
+
+
+async def translate(ctx: ItemContext) -> models.ItemResult:
+    return factories.result(f"{ctx.item.name}: {await ctx.content()}")
+
+
+def sent(store: ScriptedStore) -> dict[str, Any]:
+    return {entry["item"]: entry for call in store.recorded for entry in call if "item" in entry}
+
+
+async def test_every_item_is_recorded_and_the_job_ends_as_the_database_says(
+    store: ScriptedStore, shop_with: ShopWith
+) -> None:
+    run = run_of(factories.job("es", "fr", "de"), shop_with(translate))
+
+    assert await run.run() == "completed"
+    assert {name: entry["result"]["content"] for name, entry in sent(store).items()} == {
+        name: f"{name}: The lamp is lit." for name in ("es", "fr", "de")
+    }
+
+
+async def test_a_raising_item_ends_itself_only(store: ScriptedStore, shop_with: ShopWith) -> None:
+    async def handle(ctx: ItemContext) -> models.ItemResult:
+        if ctx.item.name == "fr":
+            raise ZeroDivisionError
+        return await translate(ctx)
+
+    await run_of(factories.job("es", "fr", "de"), shop_with(handle)).run()
+
+    assert {name: entry["outcome"] for name, entry in sent(store).items()} == {
+        "es": "completed",
+        "fr": "retry",
+        "de": "completed",
+    }
+
+
+async def test_no_more_items_run_at_once_than_allowed(shop_with: ShopWith) -> None:
+    now, most = 0, 0
+
+    async def handle(ctx: ItemContext) -> models.ItemResult:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0)
+        now -= 1
+        return await translate(ctx)
+
+    await run_of(factories.job(*"abcdefgh"), shop_with(handle)).run()
+
+    assert most == 2
+
+
+async def test_an_item_over_its_time_is_a_counted_try(store: ScriptedStore, shop_with: ShopWith) -> None:
+    async def handle(_: ItemContext) -> models.ItemResult:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    await run_of(factories.job(item_timeout_ms=20), shop_with(handle)).run()
+
+    assert sent(store)["es"]["outcome"] == "retry"
+    assert "longer than" in sent(store)["es"]["error"]["message"]
+
+
+async def test_a_large_content_is_fetched_once_for_all_items(store: ScriptedStore, shop_with: ShopWith) -> None:
+    job = factories.job(*"abcd", content=None, content_inline=False)
+    await run_of(job, shop_with(translate)).run()
+
+    assert store.fetched == 1
+    assert sent(store)["d"]["result"]["content"] == "d: A long text."
+
+
+async def test_the_end_of_the_lease_stops_the_work(store: ScriptedStore, shop_with: ShopWith) -> None:
+    stopped: list[str] = []
+
+    async def handle(ctx: ItemContext) -> models.ItemResult:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.append(ctx.item.name)
+        raise AssertionError
+
+    run = run_of(factories.job("es", "fr"), shop_with(handle), lease_seconds=0.05)
+
+    assert await run.run() == "lease_over"
+    assert sorted(stopped) == ["es", "fr"]
+    assert store.recorded == []
+
+
+async def test_a_renewed_lease_lets_it_go_on(shop_with: ShopWith) -> None:
+    began = asyncio.Event()
+
+    async def handle(ctx: ItemContext) -> models.ItemResult:
+        began.set()
+        await asyncio.sleep(0.15)
+        return await translate(ctx)
+
+    run = run_of(factories.job(), shop_with(handle), lease_seconds=0.1)
+    running = asyncio.create_task(run.run())
+    await began.wait()
+    run.renew(time.monotonic())
+
+    assert await running == "completed"
+
+
+@pytest.mark.parametrize("answer", ["lost", "cancelled"])
+async def test_an_answer_that_the_job_is_gone_stops_its_other_items(
+    store: ScriptedStore, shop_with: ShopWith, answer: str
+) -> None:
+    async def handle(ctx: ItemContext) -> models.ItemResult:
+        if ctx.item.name == "fr":
+            await asyncio.Event().wait()
+        return await translate(ctx)
+
+    store.on_record = lambda entries: answers(entries, answer, "cancelled")
+    run = run_of(factories.job("es", "fr"), shop_with(handle))
+
+    assert await run.run() == answer
+    assert run.cancelled
+
+
+async def test_a_handler_that_finds_the_lease_gone_ends_the_run(store: ScriptedStore, shop_with: ShopWith) -> None:
+    async def handle(_: ItemContext) -> models.ItemResult:
+        raise errors.LeaseLost
+
+    assert await run_of(factories.job("es", "fr"), shop_with(handle)).run() == "lost"
+    assert store.recorded == []
+
+
+async def test_a_shutdown_interrupts_and_what_had_finished_is_recorded(
+    store: ScriptedStore, shop_with: ShopWith
+) -> None:
+    waiting = asyncio.Event()
+
+    async def handle(ctx: ItemContext) -> models.ItemResult:
+        if ctx.item.name == "fr":
+            waiting.set()
+            await asyncio.Event().wait()
+        return await translate(ctx)
+
+    runs = Runs(on_change=lambda: None, on_retrying=lambda: None)
+    store.on_record = lambda entries: answers(entries, "recorded", "processing")
+    run = run_of(factories.job("es", "fr"), shop_with(handle))
+    runs.add(run)
+    attending = asyncio.create_task(runs.attend(run))
+    await waiting.wait()
+    runs.stop_all()
+    await attending
+
+    assert list(sent(store)) == ["es"]
+    assert runs.take_interrupted() == [run.lease]
+    assert len(runs) == 0
+
+
+async def test_stopped_before_it_began_it_does_nothing(store: ScriptedStore, shop_with: ShopWith) -> None:
+    run = run_of(factories.job(), shop_with(translate))
+    run.stop("shutdown")
+
+    assert await run.run() == "shutdown"
+    assert store.recorded == []
+
+
+async def test_cancelled_from_outside_it_does_not_pretend_to_have_ended(shop_with: ShopWith) -> None:
+    began = asyncio.Event()
+
+    async def handle(_: ItemContext) -> models.ItemResult:
+        began.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    running: Awaitable[str] = asyncio.create_task(run_of(factories.job(), shop_with(handle)).run())
+    await began.wait()
+    assert isinstance(running, asyncio.Task)
+    running.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await running

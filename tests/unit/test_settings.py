@@ -1,0 +1,130 @@
+"""Settings are right by default, complete in .env.example, and wrong ones are explained in one sentence."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker import errors, settings
+
+EXAMPLE = Path(__file__).parents[2] / ".env.example"
+NEEDED = {"SUPABASE_URL": "https://project.supabase.co", "SUPABASE_SECRET_KEY": "sb_secret_x"}
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*settings.Settings.model_fields, *settings.DeskSettings.model_fields, "supabase_service_role_key"]:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def set_env(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def set_all(**variables: str) -> None:
+        for name, value in {**NEEDED, **variables}.items():
+            monkeypatch.setenv(name, value)
+
+    return set_all
+
+
+def refusal() -> str:
+    with pytest.raises(errors.ConfigurationError) as refused:
+        settings.load(None)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("MAX_CONCURRENT_JOBS", "many", "a whole number from 1 to 1000"),
+        ("MAX_CONCURRENT_JOBS", "0", "a whole number from 1 to 1000"),
+        ("LEASE_SECONDS", "soon", "seconds, from 2 to 3600"),
+        ("SUPABASE_URL", "project.supabase.co", "https address"),
+        ("LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING or ERROR"),
+        ("WORKER_ID", "a,b", "letters, digits"),
+        ("PORT", "http", "a whole number from 0 to 65535"),
+        ("LOG_JSON", "perhaps", "true or false"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(set_env: Any, name: str, value: str, allowed: str) -> None:
+    set_env(**{name: value})
+
+    sentence = refusal()
+
+    assert name in sentence
+    assert repr(value) in sentence
+    assert allowed in sentence
+    assert "\n" not in sentence
+
+
+def test_a_missing_key_is_named(set_env: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_env()
+    monkeypatch.delenv("SUPABASE_SECRET_KEY")
+
+    assert refusal().startswith("SUPABASE_SECRET_KEY is not set")
+
+
+def test_a_publishable_key_is_refused_without_printing_it(set_env: Any) -> None:
+    set_env(SUPABASE_SECRET_KEY="sb_publishable_abc")
+
+    sentence = refusal()
+
+    assert "SUPABASE_SECRET_KEY is a publishable key" in sentence
+    assert "sb_publishable_abc" not in sentence
+
+
+def test_beats_must_fit_twice_into_a_lease(set_env: Any) -> None:
+    set_env(BEAT_SECONDS="20", LEASE_SECONDS="30")
+
+    assert refusal().startswith("BEAT_SECONDS is 20; allowed: at most half of LEASE_SECONDS (30)")
+
+
+def test_the_legacy_name_of_the_key_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_URL", NEEDED["SUPABASE_URL"])
+    monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", "a.legacy.key")
+
+    assert settings.load(None).supabase_secret_key.get_secret_value() == "a.legacy.key"
+
+
+def test_lists_are_separated_by_commas_and_empty_means_default(set_env: Any) -> None:
+    set_env(JOB_TYPES=" translation , thumbnail,", PORT="", WORKER_ID="")
+
+    loaded = settings.load(None)
+
+    assert loaded.job_types == ("translation", "thumbnail")
+    assert loaded.port is None
+    assert re.fullmatch(r"[A-Za-z0-9.-]+-\d+-[0-9a-f]{6}", loaded.worker_id)
+
+
+def test_secrets_do_not_show(set_env: Any) -> None:
+    set_env(LIBRETRANSLATE_API_KEY="hush")
+
+    assert "sb_secret_x" not in repr(settings.load(None))
+    assert "hush" not in repr(settings.load(None))
+
+
+def test_the_example_lists_every_setting_with_its_default_and_a_reason(tmp_path: Path) -> None:
+    lines = EXAMPLE.read_text().splitlines()
+    values = dict(line.split("=", 1) for line in lines if re.match(r"[A-Z_]+=", line))
+    reasons = [lines[number - 1] for number, line in enumerate(lines) if re.match(r"[A-Z_]+=", line)]
+
+    assert set(values) == {name.upper() for name in settings.Settings.model_fields}
+    assert all(re.match(r"#|[A-Z_]+=", above) for above in reasons)
+
+    env_file = tmp_path / ".env"
+    env_file.write_text(EXAMPLE.read_text().replace("sb_secret_…", "sb_secret_x"))
+    from_example = settings.load(env_file).model_dump(exclude={"worker_id"})
+    defaults = settings.load(None, **{name.lower(): value for name, value in NEEDED.items()}).model_dump()
+    del defaults["worker_id"]
+    assert from_example == {**defaults, "supabase_url": "https://your-project.supabase.co"}
+
+
+def test_a_users_token_goes_with_the_publishable_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_URL", NEEDED["SUPABASE_URL"])
+    monkeypatch.setenv("SUPABASE_SECRET_KEY", "sb_secret_x")
+    monkeypatch.setenv("SUPABASE_PUBLISHABLE_KEY", "sb_publishable_x")
+    assert settings.load_desk(None).key.get_secret_value() == "sb_secret_x"
+
+    monkeypatch.setenv("SUPABASE_ACCESS_TOKEN", "user.token")
+
+    assert settings.load_desk(None).key.get_secret_value() == "sb_publishable_x"

@@ -1,0 +1,155 @@
+"""The bell: many rings are one, never too often, credited to the best road."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.unit.fake_clock import FakeClock
+from worker.wakeup import Bell
+
+
+class Listener:
+    """Waits at the bell for ever and notes each answer with its time."""
+
+    def __init__(self, bell: Bell, clock: FakeClock) -> None:
+        self.heard: list[tuple[float, str | None]] = []
+        self._bell, self._clock = bell, clock
+        self._began_at = clock.monotonic()
+        self.task = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        while (found_by := await self._bell.wait()) is not None:
+            self.heard.append((round(self._clock.monotonic() - self._began_at, 3), found_by))
+        self.heard.append((round(self._clock.monotonic() - self._began_at, 3), None))
+
+    @property
+    def roads(self) -> list[str | None]:
+        return [road for _, road in self.heard]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def bell(clock: FakeClock) -> Bell:
+    return Bell(interval_seconds=0.1, clock=clock)
+
+
+@pytest.fixture
+async def listener(bell: Bell, clock: FakeClock) -> AsyncIterator[Listener]:
+    listener = Listener(bell, clock)
+    yield listener
+    listener.task.cancel()
+    await asyncio.gather(listener.task, return_exceptions=True)
+
+
+async def test_a_burst_of_rings_is_answered_at_once_and_once(bell: Bell, clock: FakeClock, listener: Listener) -> None:
+    for _ in range(10_000):
+        bell.ring("changes")
+    await clock.advance(10)
+
+    assert listener.heard == [(0, "changes")]
+
+
+async def test_rings_after_an_answer_wait_for_the_minimum_interval(
+    bell: Bell, clock: FakeClock, listener: Listener
+) -> None:
+    bell.ring("changes")
+    await clock.advance(0.03)
+    bell.ring("changes")
+    bell.ring("changes")
+    await clock.advance(10)
+
+    assert listener.heard == [(0, "changes"), (0.1, "changes")]
+
+
+async def test_a_full_batch_looks_again_without_the_interval(bell: Bell, clock: FakeClock, listener: Listener) -> None:
+    bell.ring("changes")
+    await clock.settle()
+    bell.ring_at_once("changes")
+    await clock.settle()
+
+    assert listener.heard == [(0, "changes"), (0, "changes")]
+
+
+async def test_without_a_ring_nothing_happens_while_realtime_is_heard(
+    bell: Bell, clock: FakeClock, listener: Listener
+) -> None:
+    bell.poll_every(None)
+    await clock.advance(3600)
+
+    assert listener.heard == []
+
+
+async def test_polling_begins_and_ends_with_the_mode(bell: Bell, clock: FakeClock, listener: Listener) -> None:
+    bell.poll_every(5)
+    await clock.advance(12)
+    bell.poll_every(None)
+    await clock.advance(60)
+
+    assert listener.heard == [(5, "poll"), (10, "poll")]
+
+
+async def test_the_best_road_gets_the_credit_and_an_event_beats_everything(
+    bell: Bell, clock: FakeClock, listener: Listener
+) -> None:
+    bell.ring("poll")
+    bell.ring("catch_up")
+    bell.ring("broadcast")
+    bell.ring("changes")
+    await clock.advance(1)
+
+    assert listener.roads == ["broadcast"]
+
+
+async def test_timers_ring_at_their_time_and_equal_ones_once(bell: Bell, clock: FakeClock, listener: Listener) -> None:
+    bell.ring_in(3)
+    bell.ring_in(2.010)
+    bell.ring_in(2.013)
+    await clock.advance(10)
+
+    assert listener.roads == ["timer", "timer"]
+    assert listener.heard[0][0] == pytest.approx(2, abs=0.051)
+    assert listener.heard[1][0] == pytest.approx(3, abs=0.026)
+    assert listener.heard[1][0] >= 3
+
+
+async def test_too_many_timers_forget_the_latest(bell: Bell, clock: FakeClock, listener: Listener) -> None:
+    for number in range(3000):
+        bell.ring_in(1000 - number * 0.1)
+    await clock.advance(700.2)
+
+    assert len(listener.heard) == 2
+
+
+async def test_the_change_event_of_a_broadcast_job_is_old_news(
+    bell: Bell, clock: FakeClock, listener: Listener
+) -> None:
+    bell.ring("broadcast", job_id="a")
+    await clock.advance(0.4)
+    bell.ring("changes", job_id="a")
+    await clock.advance(1)
+    bell.ring("changes", job_id="b")
+    await clock.advance(1)
+
+    assert listener.roads == ["broadcast", "changes"]
+
+
+async def test_a_job_that_is_broadcast_again_rings_again(bell: Bell, clock: FakeClock, listener: Listener) -> None:
+    bell.ring("broadcast", job_id="a")
+    await clock.advance(1)
+    bell.ring("broadcast", job_id="a")
+    await clock.advance(1)
+
+    assert listener.roads == ["broadcast", "broadcast"]
+
+
+async def test_closing_lets_everybody_go(bell: Bell, clock: FakeClock, listener: Listener) -> None:
+    bell.close()
+    await clock.settle()
+
+    assert listener.roads == [None]
+    assert await bell.wait() is None

@@ -1,0 +1,292 @@
+"""
+The composition root: builds the parts of `worker run`, runs them in one TaskGroup, and stops them in order.
+
+The only place that knows all parts. A part that fails ends the process loudly; a service manager starts it
+afresh, and the leases it held run out and go to another worker.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import signal
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+from loguru import logger
+
+import worker
+from worker import clock as clocks
+from worker import errors
+from worker.claimer import Claimer
+from worker.counters import Counters
+from worker.handlers import Handler, registered
+from worker.heartbeat import Condition, Heartbeat, Rhythm
+from worker.listener import Listener
+from worker.recorder import Recorder
+from worker.rpc import Rpc
+from worker.runner import Workshop
+from worker.runs import Runs
+from worker.settings import Settings
+from worker.store import JobStore
+from worker.switchboard import Switchboard
+from worker.translators import Translator, TranslatorOptions
+from worker.translators import build as build_translator
+from worker.wakeup import Bell
+
+if TYPE_CHECKING:
+    from worker.web import health, metrics
+
+# What follows the grace of a shutdown, all together: handing in results, giving jobs back, saying good-bye.
+_CLOSING_SECONDS: Final = 1.5
+
+
+async def run(settings: Settings) -> None:
+    """
+    Work until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigurationError: the worker cannot start like this.
+        WorkerError: it had to end, and shall be started again.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        translator = _translator(settings, http)
+        stack.push_async_callback(translator.close)
+        app = App(settings, _handlers(settings, translator), lambda: translator.languages)
+        stack.push_async_callback(app.store.close)
+        await app.run()
+
+
+class App:
+    def __init__(
+        self,
+        settings: Settings,
+        handlers: Mapping[str, Handler],
+        languages: Callable[[], tuple[tuple[str, str], ...]],
+    ) -> None:
+        key = settings.supabase_secret_key.get_secret_value()
+        job_types = self._job_types = settings.job_types or tuple(handlers)
+        self._languages = languages
+        self._settings = settings
+        self._clock = clocks.SYSTEM
+        self._stop_asked = asyncio.Event()
+        self._stopping = False
+        self.counters = Counters()
+        self.rpc = Rpc(settings.supabase_url, key, request_seconds=settings.request_seconds, counters=self.counters)
+        self.store = JobStore(self.rpc, settings.worker_id)
+        self.bell = Bell(interval_seconds=settings.claim_interval_seconds)
+        self.recorder = Recorder(self.store, keep_seconds=settings.exit_seconds)
+        self.runs = Runs(on_change=lambda: self.heartbeat.reconsider(), on_retrying=lambda: self.heartbeat.soon())
+        self.heartbeat = Heartbeat(
+            store=self.store,
+            runs=self.runs,
+            bell=self.bell,
+            rhythm=Rhythm(
+                busy=settings.beat_seconds,
+                idle=settings.health_check_seconds,
+                lease=settings.lease_seconds,
+                exit=settings.exit_seconds,
+            ),
+            identity={
+                "version": worker.__version__,
+                "slots": settings.max_concurrent_jobs,
+                "job_types": list(job_types),
+            },
+            condition=self._condition,
+            on_beat=lambda sent_at: self.listener.beat_accepted(sent_at),
+        )
+        switchboard = Switchboard(
+            bell=self.bell,
+            runs=self.runs,
+            poll_seconds=settings.poll_seconds,
+            beat_soon=self.heartbeat.soon,
+            counters=self.counters,
+        )
+        self.listener = Listener(
+            realtime_url=f"{settings.supabase_url}/realtime/v1",
+            key=key,
+            worker_id=settings.worker_id,
+            hearer=switchboard,
+            check_seconds=settings.health_check_seconds,
+            counters=self.counters,
+        )
+        shop = Workshop(
+            store=self.store,
+            recorder=self.recorder,
+            handlers=handlers,
+            languages_max=settings.max_concurrent_languages,
+            lease_seconds=settings.lease_seconds,
+            counters=self.counters,
+        )
+        self.claimer = Claimer(
+            shop=shop,
+            bell=self.bell,
+            runs=self.runs,
+            slots=settings.max_concurrent_jobs,
+            job_types=job_types,
+        )
+
+    async def run(self) -> None:
+        """Prove the settings, then work until asked to stop."""
+        with _signals(self.ask_to_stop):
+            try:
+                if await self._proved():
+                    await self._work()
+            except BaseExceptionGroup as group:
+                raise _first_leaf(group) from group
+            logger.info("Stopped")
+
+    def ask_to_stop(self) -> None:
+        """Stop in order; asked a second time, do not wait for running items."""
+        if self._stop_asked.is_set():
+            self.runs.stop_all()
+        self._stop_asked.set()
+
+    async def _proved(self) -> bool:
+        """Whether the first heartbeat was accepted; False when asked to stop before that."""
+        async with asyncio.TaskGroup() as group:
+            stop = group.create_task(self._stop_asked.wait())
+            first = group.create_task(self.heartbeat.first(patience_seconds=self._settings.start_seconds))
+            await asyncio.wait({stop, first}, return_when=asyncio.FIRST_COMPLETED)
+            stop.cancel()
+            first.cancel()
+        return not first.cancelled()
+
+    async def _work(self) -> None:
+        logger.info(
+            "Job processor started",
+            worker_id=self._settings.worker_id,
+            slots=self._settings.max_concurrent_jobs,
+            version=worker.__version__,
+        )
+        self.bell.poll_every(self._settings.poll_seconds)
+        self.bell.ring("poll")
+        async with asyncio.TaskGroup() as parts:
+            listening = parts.create_task(self.listener.run())
+            claiming = parts.create_task(self.claimer.run())
+            others = [parts.create_task(part) for part in self._supporting_parts()]
+            await self._stop_asked.wait()
+            logger.info("Stopping", running=len(self.runs))
+            self._stopping = True
+            self.claimer.stop()
+            listening.cancel()
+            await self._finish(claiming)
+            for part in (claiming, *others):
+                part.cancel()
+
+    def _supporting_parts(self) -> list[Coroutine[Any, Any, None]]:
+        parts = [self.recorder.run(), self.heartbeat.run()]
+        if self._settings.port is not None:
+            parts.append(self._serve(self._settings.port))
+        return parts
+
+    async def _finish(self, claiming: "asyncio.Task[None]") -> None:
+        """Let running jobs end within the grace, then give back what is left. No step is waited for in vain."""
+        await asyncio.wait({claiming}, timeout=self._settings.shutdown_grace_seconds)
+        self.runs.stop_all()
+        try:
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                await asyncio.wait({claiming})
+                await self.recorder.settled()
+                if interrupted := self.runs.take_interrupted():
+                    await self.store.release_translation_jobs(interrupted)
+                    logger.info("Jobs given back", jobs=len(interrupted))
+                await self.heartbeat.last()
+        except (errors.StoreError, TimeoutError) as error:
+            logger.warning("Not everything was handed in; leases will run out", error=type(error).__name__)
+
+    def _condition(self) -> Condition:
+        return Condition(
+            mode=self._mode,
+            mode_seconds=self._clock.monotonic() - self.listener.mode_since,
+            languages=self._languages() if "translation" in self._job_types else (),
+            probe=self.listener.take_probe(),
+            stats={
+                "roads": self.listener.roads,
+                "rings": dict(self.counters.rings),
+                "claimed": dict(self.counters.jobs_claimed),
+                "items": dict(self.counters.items),
+                "sessions": self.counters.sessions.total(),
+            },
+        )
+
+    @property
+    def _mode(self) -> str:
+        return "stopping" if self._stopping else self.listener.mode
+
+    async def _serve(self, port: int) -> None:
+        from worker.web import health, metrics, server  # only a worker with a port pays for them
+
+        routes = health.routes(self._readiness, metrics.registry(self.counters, self._gauges))
+        await server.serve(routes, host=self._settings.host, port=port)
+
+    def _readiness(self) -> "health.Readiness":
+        from worker.web import health
+
+        silent_seconds = self._silent_seconds()
+        reason = self.heartbeat.trouble
+        if self._stopping:
+            reason = "The worker is stopping."
+        elif silent_seconds > self._settings.unready_seconds:
+            reason = f"The database has accepted nothing for {silent_seconds:.0f} seconds."
+        return health.Readiness(ready=reason is None, mode=self._mode, reason=reason)
+
+    def _gauges(self) -> "metrics.Gauges":
+        from worker.web import metrics
+
+        return metrics.Gauges(
+            ready=self._readiness().ready,
+            mode=self._mode,
+            running=len(self.runs),
+            slots=self._settings.max_concurrent_jobs,
+            silent_seconds=self._silent_seconds(),
+        )
+
+    def _silent_seconds(self) -> float:
+        return self._clock.monotonic() - self.store.answered_at
+
+
+def _translator(settings: Settings, http: aiohttp.ClientSession) -> Translator:
+    key = settings.libretranslate_api_key
+    options = TranslatorOptions(
+        libretranslate_url=settings.libretranslate_url,
+        libretranslate_api_key=key.get_secret_value() if key else None,
+    )
+    return build_translator(settings.translator, session=http, options=options)
+
+
+def _handlers(settings: Settings, translator: Translator) -> dict[str, Handler]:
+    from worker.handlers.translation import TranslationHandler
+
+    for module in settings.worker_modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise errors.ConfigurationError(
+                f"WORKER_MODULES is {','.join(settings.worker_modules)!r}; {module} cannot be imported: {error}."
+            ) from error
+    handlers: dict[str, Handler] = {"translation": TranslationHandler(translator), **registered()}
+    if unknown := set(settings.job_types) - set(handlers):
+        raise errors.ConfigurationError(
+            f"JOB_TYPES is {','.join(settings.job_types)!r}; there is no handler for {', '.join(sorted(unknown))}; "
+            f"allowed: {', '.join(sorted(handlers))}."
+        )
+    return handlers
+
+
+@contextlib.contextmanager
+def _signals(on_signal: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _first_leaf(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,116 @@
+"""
+How many: a free slot and a ring of the bell make one claim; what it brings is started at once.
+
+The order matters. First a free slot, then the bell: rings while every slot is taken stay one ring. A claim
+whose answer got lost is asked again under the same claim id, so that its jobs are not left lying until
+their leases run out.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from typing import Final
+
+from loguru import logger
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+
+from worker import backoff, errors, models
+from worker.runner import JobRun, Workshop
+from worker.runs import Runs
+from worker.wakeup import Bell
+
+_RELEASE_SECONDS: Final = 5.0
+
+
+class Claimer:
+    def __init__(self, *, shop: Workshop, bell: Bell, runs: Runs, slots: int, job_types: Sequence[str]) -> None:
+        self._shop = shop
+        self._bell = bell
+        self._runs = runs
+        self._slots = slots
+        self._job_types = job_types
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Claim no more. `run` ends when the jobs that are running have ended."""
+        self._stopping.set()
+        self._bell.close()
+
+    async def run(self) -> None:
+        """Claim while there are free slots and reasons to look, until stopped."""
+        async with asyncio.TaskGroup() as running:
+            while not self._stopping.is_set():
+                await self._runs.fewer_than(self._slots)
+                found_by = await self._bell.wait()
+                if found_by is not None:
+                    await self._claim(running, found_by)
+
+    async def _claim(self, running: asyncio.TaskGroup, found_by: str) -> None:
+        limit = self._slots - len(self._runs)
+        jobs, sent_at = await self._claim_until_answered(limit, found_by)
+        if self._stopping.is_set():
+            await self._give_back(jobs)
+            return
+        for job in jobs:
+            self._start(running, job, sent_at)
+        if len(jobs) >= limit:
+            self._bell.ring_at_once(found_by)
+
+    async def _claim_until_answered(self, limit: int, found_by: str) -> tuple[list[models.Job], float]:
+        """The jobs, and when the call was sent that brought them. Nothing when asked to stop meanwhile."""
+        claim_id = str(uuid.uuid4())
+        async for attempt in self._repeated():
+            with attempt:
+                sent_at = self._shop.clock.monotonic()
+                try:
+                    jobs = await self._shop.store.claim_translation_jobs(
+                        claim_id=claim_id,
+                        limit=limit,
+                        lease_seconds=self._shop.lease_seconds,
+                        job_types=self._job_types,
+                        found_by=found_by,
+                    )
+                except errors.StoreTooSlow:
+                    limit = max(1, limit // 2)
+                    raise
+                self._shop.counters.claims[found_by] += 1
+                logger.debug("Claimed", jobs=len(jobs), limit=limit, found_by=found_by)
+                if attempt.retry_state.attempt_number > 1:
+                    self._bell.ring("poll")  # a repeated call only brings what its first one found
+                return jobs, sent_at
+        return [], 0.0
+
+    def _repeated(self) -> AsyncRetrying:
+        return AsyncRetrying(
+            retry=retry_if_exception_type(errors.StoreError),
+            stop=lambda _: self._stopping.is_set(),
+            wait=backoff.wait_full_jitter(0.1, 10.0),
+            before_sleep=_report,
+            sleep=self._pause,
+            retry_error_callback=lambda _: None,  # ends the loop instead of raising
+        )
+
+    async def _pause(self, seconds: float) -> None:
+        await self._shop.clock.wait(self._stopping, seconds)
+
+    def _start(self, running: asyncio.TaskGroup, job: models.Job, sent_at: float) -> None:
+        self._shop.counters.jobs_claimed[job.found_by] += 1
+        self._shop.counters.found_ms[job.found_by] += job.found_ms
+        run = JobRun(job, lease_until=sent_at + job.lease_seconds, shop=self._shop)
+        self._runs.add(run)
+        running.create_task(self._runs.attend(run))
+
+    async def _give_back(self, jobs: Sequence[models.Job]) -> None:
+        if not jobs:
+            return
+        leases = [{"job_id": job.id, "token": job.token} for job in jobs]
+        try:
+            await self._shop.store.release_translation_jobs(leases, repeat_seconds=_RELEASE_SECONDS)
+        except errors.StoreError as error:
+            logger.warning("Jobs not given back; their leases will run out", error=type(error).__name__)
+
+
+def _report(state: RetryCallState) -> None:
+    if state.attempt_number == 3:  # the first two are everyday: a restart, a stale connection
+        error = state.outcome and state.outcome.exception()
+        logger.warning("Claiming waits for the database", error=repr(error))

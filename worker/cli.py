@@ -1,0 +1,105 @@
+"""
+The command line: reads the settings, calls who does the work, and turns errors into sentences and exit codes.
+
+No logic of its own. What a command needs is imported when it runs: `worker run` must stay small.
+Exit codes: 0 done, 1 it failed or must be started again, 2 it cannot work like this (the message says why).
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+import worker
+from worker import errors
+from worker.terminal import jobs
+
+app = typer.Typer(
+    help="The background worker of a Supabase project.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help; rich would cost `worker run` 5 MB
+)
+app.add_typer(jobs.app, name="jobs", help="The queue, from a terminal.")
+
+
+def main() -> None:
+    try:
+        app()
+    except errors.ConfigurationError as error:
+        _leave(error, 2)
+    except errors.WorkerError as error:
+        _leave(error, 1)
+
+
+def _leave(error: errors.WorkerError, code: int) -> NoReturn:
+    typer.echo(f"worker: {error}", err=True)
+    sys.exit(code)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(worker.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run() -> None:
+    """Work: claim jobs and do them, until stopped. Settings come from the environment and .env."""
+    # httpx imports its own command line, with rich and pygments, unless that fails: 5 MB for nothing.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+    from worker import app as service
+    from worker import logs, settings
+
+    chosen = settings.load()
+    logs.configure(level=chosen.log_level, json=chosen.log_json)
+    asyncio.run(service.run(chosen))
+
+
+@app.command()
+def stack(
+    env_file: Annotated[Path | None, typer.Option(help="Write the stack's addresses and keys to it.")] = None,
+    port: Annotated[int, typer.Option(help="The one port everything is served on; 0 takes a free one.")] = 54321,
+    data: Annotated[Path, typer.Option(help="Where the database lives between runs.")] = Path(".stack"),
+) -> None:
+    """Run a local stand-in of a Supabase project, with this project's SQL applied."""
+    from worker.terminal import install
+
+    try:
+        from worker.devstack import stack as devstack
+    except ImportError as error:
+        raise errors.ConfigurationError(
+            f"The local stack needs more packages ({error.name}): pip install 'supabase-realtime-worker[stack]'."
+        ) from error
+    try:
+        asyncio.run(devstack.serve(data, port=port, env_file=env_file, sql=[install.script()]))
+    except (RuntimeError, OSError) as error:
+        raise errors.WorkerError(f"The stack does not start: {error}") from error
+
+
+@app.command()
+def sql(
+    apply: Annotated[
+        str | None, typer.Option(metavar="DATABASE_URL", help="Apply it there instead of printing it.")
+    ] = None,
+) -> None:
+    """Print the one script to paste into the SQL editor. Running it again is the upgrade."""
+    from worker.terminal import install
+
+    if apply is None:
+        typer.echo(install.script(), nl=False)
+    else:
+        install.apply(apply)
+        typer.echo("The translation queue is installed.")

@@ -1,0 +1,217 @@
+"""
+One call that keeps everything alive: renews all leases, tells how the worker is, hears what it must know.
+
+Every 10 s while a lease is that old, every 30 s while idle, and sooner when asked. Its answer is the net
+under Realtime: jobs lost or cancelled are stopped, waiting work rings the bell, the next due job sets the
+timer. The first call proves address, key and SQL; a long silence ends the process: nothing lives deaf.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from loguru import logger
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay
+
+from worker import backoff, cures, errors
+from worker import clock as clocks
+from worker.runs import Runs
+from worker.store import JobStore
+from worker.wakeup import Bell
+
+# Asked for by several reasons at once, beats still keep this distance.
+_DISTANCE_SECONDS: Final = 1.0
+_UNAUTHORIZED_SECONDS: Final = 30.0
+_LAST_BEAT_SECONDS: Final = 1.0
+_AFTER_TIMER_SECONDS: Final = 1.0
+_RESCUE_SPREAD_SECONDS: Final = 0.5  # every idle worker learns of the same lease; they need not all come at once
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How often, and how long without an answer is too long. Seconds."""
+
+    busy: float = 10.0
+    idle: float = 30.0
+    lease: float = 30.0
+    exit: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What the rest of the worker says about itself in a report."""
+
+    mode: str
+    mode_seconds: float
+    languages: tuple[tuple[str, str], ...]
+    """Pairs it offers now; a provider may tell them late."""
+    probe: bool
+    """Ask the database for one broadcast, to hear whether that road is alive."""
+    stats: Mapping[str, Any]
+
+
+class Heartbeat:
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        runs: Runs,
+        bell: Bell,
+        rhythm: Rhythm,
+        identity: Mapping[str, Any],
+        condition: Callable[[], Condition],
+        on_beat: Callable[[float], None],
+        clock: clocks.Clock = clocks.SYSTEM,
+    ) -> None:
+        """
+        *identity*: what never changes: version, slots, job_types.
+        *on_beat*: told when the call was sent whose heartbeat row must now be heard through Realtime.
+        """
+        self._store = store
+        self._runs = runs
+        self._bell = bell
+        self._rhythm = rhythm
+        self._identity = dict(identity)
+        self._condition = condition
+        self._on_beat = on_beat
+        self._clock = clock
+        self._sent_at = clock.monotonic()
+        self._look_again_at: float | None = None
+        self._asked = False
+        self._changed = asyncio.Event()
+        self._languages_told: tuple[tuple[str, str], ...] | None = None
+        self._failures = 0
+        self._repeat_seconds = 0.0
+        self.trouble: str | None = None
+        """What a person must cure, while the database refuses us for good; None otherwise."""
+
+    def soon(self) -> None:
+        """Beat without waiting for the next turn."""
+        self._asked = True
+        self._changed.set()
+
+    def reconsider(self) -> None:
+        """Leases came or went: the next beat may be due at another time."""
+        self._changed.set()
+
+    async def first(self, *, patience_seconds: float) -> None:
+        """
+        Prove that address, key and SQL are right.
+
+        Raises:
+            ConfigurationError: they are not, or nobody answered for *patience_seconds*.
+        """
+        try:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(errors.StoreUnavailable),
+                stop=stop_after_delay(patience_seconds),
+                wait=backoff.wait_full_jitter(0.5, 3.0),
+                sleep=self._clock.sleep,
+                reraise=True,
+            ):
+                with attempt:
+                    await self._beat()
+        except errors.StoreError as error:
+            raise errors.ConfigurationError(cures.cure(error)) from error
+
+    async def run(self) -> None:
+        """Beat until cancelled. Raises StoreSilent when nothing was accepted for too long."""
+        while True:
+            await self._turn()
+            try:
+                await self._beat()
+            except errors.StoreError as error:
+                self._note_failure(error)
+            else:
+                self._note_success()
+
+    async def last(self) -> None:
+        """Say good-bye, so that the others need not wait for silence. Best effort."""
+        try:
+            async with asyncio.timeout(_LAST_BEAT_SECONDS):
+                await self._store.heartbeat_translation_worker(self._report(self._condition()))
+        except (errors.StoreError, TimeoutError) as error:
+            logger.warning("Last heartbeat not accepted", error=type(error).__name__)
+
+    async def _turn(self) -> None:
+        while (wait_seconds := self._due_at() - self._clock.monotonic()) > 0:
+            self._changed.clear()
+            await self._clock.wait(self._changed, wait_seconds)
+        self._asked = False
+
+    def _due_at(self) -> float:
+        if self._failures:
+            return self._sent_at + self._repeat_seconds
+        if self._asked:
+            return self._sent_at + _DISTANCE_SECONDS
+        due = [self._sent_at + self._rhythm.idle]
+        if (lease_end := self._runs.first_lease_end()) is not None:
+            due.append(lease_end - self._rhythm.lease + self._rhythm.busy)
+        if self._look_again_at is not None:
+            due.append(self._look_again_at)
+        return max(min(due), self._sent_at + _DISTANCE_SECONDS)
+
+    async def _beat(self) -> None:
+        leases = self._runs.leases()
+        condition = self._condition()
+        report = self._report(condition) | {"leases": leases, "probe": condition.probe}
+        if condition.languages != self._languages_told:
+            report["languages"] = [list(pair) for pair in condition.languages]
+        self._sent_at = self._clock.monotonic()
+        answer = await self._store.heartbeat_translation_worker(report)
+        self._languages_told = condition.languages
+        self._on_beat(self._sent_at)
+        self._obey(answer, leases)
+
+    def _obey(self, answer: Mapping[str, Any], leases: Sequence[dict[str, Any]]) -> None:
+        lost, cancelled = answer.get("lost") or [], answer.get("cancelled") or []
+        gone = {*lost, *cancelled}
+        self._runs.renew((lease for lease in leases if lease["job_id"] not in gone), self._sent_at)
+        self._runs.stop(lost, "lost")
+        self._runs.stop(cancelled, "cancelled")
+        if answer.get("waiting"):
+            self._bell.ring("poll")
+        self._look_again_at = None
+        if (next_due_ms := answer.get("next_due_ms")) is not None:
+            self._bell.ring_in(next_due_ms / 1000)
+            self._look_again_in(next_due_ms / 1000 + _AFTER_TIMER_SECONDS)  # for the one due after it
+        if (next_rescue_ms := answer.get("next_rescue_ms")) is not None:
+            self._look_again_in(next_rescue_ms / 1000 + random.uniform(0, _RESCUE_SPREAD_SECONDS))
+
+    def _look_again_in(self, seconds: float) -> None:
+        at = self._sent_at + seconds
+        self._look_again_at = at if self._look_again_at is None else min(at, self._look_again_at)
+
+    def _report(self, condition: Condition) -> dict[str, Any]:
+        return {
+            **self._identity,
+            "mode": condition.mode,
+            "mode_ms": round(condition.mode_seconds * 1000),
+            "running": len(self._runs),
+            "stats": dict(condition.stats),
+            "lease_ms": round(self._rhythm.lease * 1000),
+        }
+
+    def _note_failure(self, error: errors.StoreError) -> None:
+        self._failures += 1
+        silent_seconds = self._clock.monotonic() - self._store.answered_at
+        if silent_seconds > self._rhythm.exit:
+            raise errors.StoreSilent(f"The database has accepted nothing for {silent_seconds:.0f} seconds.")
+        unavailable = isinstance(error, errors.StoreUnavailable)
+        self._repeat_seconds = backoff.full_jitter(
+            self._failures if unavailable else 32,
+            base_seconds=0.5,
+            cap_seconds=self._rhythm.busy / 2 if unavailable else _UNAUTHORIZED_SECONDS,
+        )
+        if not unavailable:
+            self.trouble = cures.cure(error)
+        if self._failures == (3 if unavailable else 1):  # once per incident
+            logger.error("Heartbeat not accepted", cure=cures.cure(error))
+
+    def _note_success(self) -> None:
+        if self._failures >= 3:
+            logger.info("Heartbeat accepted again", failures=self._failures)
+        self._failures = 0
+        self.trouble = None

@@ -1,0 +1,230 @@
+"""
+The way back: outcomes and progress of all running jobs, coalesced into few calls.
+
+One call is under way at a time, and what arrives meanwhile shares the next: a lone result leaves at once,
+a thousand leave together. Nothing that was submitted is forgotten: a batch is repeated until the database
+has answered, and a batch it refuses is halved until the culprit stands alone. Results may be sent again and
+again because a token fences them: the database says `already` or `lost`, and charges once.
+"""
+
+import asyncio
+import itertools
+import json
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from loguru import logger
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+
+from worker import backoff, errors, models
+from worker import clock as clocks
+from worker.store import JobStore
+
+ENTRIES_MAX: Final = 500
+BATCH_BYTES_MAX: Final = 2_000_000
+_WAITING_MAX: Final = 2 * ENTRIES_MAX
+_PROGRESS_SECONDS: Final = 1.0
+_LOST: Final = models.Answer("lost", None)
+
+ProgressSource = Callable[[], Mapping[str, Any]]
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """An outcome on its way. *answer* is None for progress, which nobody waits for."""
+
+    entry: Mapping[str, Any]
+    size_bytes: int
+    submitted_at: float
+    answer: "asyncio.Future[models.Answer] | None" = field(default=None)
+
+    def resolve(self, answer: models.Answer) -> None:
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_result(answer)
+
+
+class Recorder:
+    def __init__(self, store: JobStore, *, keep_seconds: float = 300.0, clock: clocks.Clock = clocks.SYSTEM) -> None:
+        """
+        *keep_seconds*: how long a result is offered to a database that does not answer. Far longer than a
+        lease on purpose: when nobody took the job over meanwhile, a late result still counts.
+        """
+        self._store = store
+        self._keep_seconds = keep_seconds
+        self._clock = clock
+        self._outcomes: deque[_Waiting] = deque()
+        self._progress: dict[str, ProgressSource] = {}
+        self._progress_sent_at = float("-inf")
+        self._changed = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._roomy = asyncio.Event()
+        self._roomy.set()
+
+    async def room(self) -> None:
+        """Wait until results leave as fast as they come. Ask before starting an item, not after."""
+        await self._roomy.wait()
+
+    async def submit(
+        self, job: models.Job, item: str, outcome: models.Outcome, *, elapsed_seconds: float = 0.0
+    ) -> models.Answer:
+        """
+        Hand in how *item* ended after *elapsed_seconds*, and wait for what the database says. The outcome is
+        safe as soon as this is called: when the waiting is cancelled it is recorded all the same.
+        """
+        entry = models.outcome_entry(job, item, outcome, elapsed_seconds)
+        try:
+            waiting = self._waiting(entry)
+        except (TypeError, ValueError) as unfit:
+            logger.error("Result cannot be written as JSON", item=item, error=type(unfit).__name__)
+            waiting = self._waiting(_condemned(entry))
+        waiting.answer = asyncio.get_running_loop().create_future()
+        self._outcomes.append(waiting)
+        self._settled.clear()
+        self._note_room()
+        self._changed.set()
+        return await waiting.answer
+
+    def progress(self, job_id: str, source: ProgressSource) -> None:
+        """There is news about *job_id*; *source* is asked for the entry when it is sent, within a second."""
+        self._progress[job_id] = source
+        self._changed.set()
+
+    def forget(self, job_id: str) -> None:
+        """The run of *job_id* is over: its progress is no longer news."""
+        self._progress.pop(job_id, None)
+
+    async def settled(self) -> None:
+        """Wait until everything submitted so far has been answered."""
+        await self._settled.wait()
+
+    async def run(self) -> None:
+        while True:
+            await self._something_to_send()
+            batch = self._next_batch()
+            await self._deliver(batch)
+            if not self._outcomes:
+                self._settled.set()
+
+    async def _something_to_send(self) -> None:
+        while not self._outcomes:
+            due_in = None
+            if self._progress:
+                due_in = self._progress_sent_at + _PROGRESS_SECONDS - self._clock.monotonic()
+                if due_in <= 0:
+                    return
+            self._changed.clear()
+            await self._clock.wait(self._changed, due_in)
+        await asyncio.sleep(0)  # items that ended in the same turn of the loop share the call
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        size_bytes = 0
+        while self._outcomes and len(batch) < ENTRIES_MAX:
+            size_bytes += self._outcomes[0].size_bytes
+            if batch and size_bytes > BATCH_BYTES_MAX:
+                break
+            batch.append(self._outcomes.popleft())
+        self._note_room()
+        if len(batch) < ENTRIES_MAX and size_bytes < BATCH_BYTES_MAX / 2:
+            batch += self._due_progress(ENTRIES_MAX - len(batch))
+        return batch
+
+    def _due_progress(self, limit: int) -> list[_Waiting]:
+        now = self._clock.monotonic()
+        if not self._progress or now < self._progress_sent_at + _PROGRESS_SECONDS:
+            return []
+        self._progress_sent_at = now
+        due = [self._progress.pop(job_id) for job_id in list(self._progress)[:limit]]
+        return [self._waiting(source()) for source in due]
+
+    async def _deliver(self, batch: Sequence[_Waiting]) -> None:
+        """Send *batch* until it is answered, halving it while it is refused or takes too long."""
+        try:
+            answers = await self._send_until_answered(batch)
+        except (errors.StoreRefused, errors.StoreTooSlow) as error:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                await self._deliver(batch[:middle])
+                await self._deliver(batch[middle:])
+            else:
+                await self._condemn(batch[0], error)
+        except errors.StoreError:
+            logger.error("Results given up: the database did not answer", entries=len(batch))
+            for waiting in batch:
+                waiting.resolve(_LOST)
+        else:
+            outcomes = [waiting for waiting in batch if waiting.answer is not None]
+            for waiting, answer in itertools.zip_longest(outcomes, answers[: len(outcomes)]):
+                waiting.resolve(models.Answer(answer["answer"], answer.get("job_status")) if answer else _LOST)
+
+    async def _send_until_answered(self, batch: Sequence[_Waiting]) -> list[dict[str, Any]]:
+        entries = [waiting.entry for waiting in batch]
+        youngest = max(waiting.submitted_at for waiting in batch)
+
+        def may_pass(error: BaseException) -> bool:
+            if isinstance(error, errors.StoreTooSlow):
+                return len(batch) == 1
+            return isinstance(error, errors.StoreError) and not isinstance(error, errors.StoreRefused)
+
+        def given_up(_: RetryCallState) -> bool:
+            return self._clock.monotonic() > youngest + self._keep_seconds
+
+        def report(state: RetryCallState) -> None:
+            if state.attempt_number == 3:  # the first two are everyday: a restart, a stale connection
+                error = state.outcome and state.outcome.exception()
+                logger.warning("Results wait for the database", entries=len(batch), error=str(error))
+
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(may_pass),
+            stop=given_up,
+            wait=backoff.wait_full_jitter(0.1, 5.0),
+            before_sleep=report,
+            sleep=self._clock.sleep,
+            reraise=True,
+        ):
+            with attempt:
+                return await self._store.record_translation_results(entries)
+        raise AssertionError("unreachable: tenacity returns or raises")
+
+    async def _condemn(self, culprit: _Waiting, error: errors.StoreError) -> None:
+        """*culprit* stands alone and the database will not have it: its item fails, nothing else does."""
+        # The code only: the database's sentence may quote a customer.
+        code = error.code if isinstance(error, errors.StoreRefused) else type(error).__name__
+        if culprit.answer is None:
+            logger.warning("Progress refused", code=code)
+        elif culprit.entry["outcome"] != "failed":
+            logger.error("Result refused; the item fails", code=code)
+            await self._deliver([self._replaced(culprit)])
+        else:
+            logger.error("Failure refused; the lease will run out", code=code)
+            culprit.resolve(_LOST)
+
+    def _replaced(self, culprit: _Waiting) -> _Waiting:
+        replacement = self._waiting(_condemned(culprit.entry))
+        replacement.answer = culprit.answer
+        return replacement
+
+    def _waiting(self, entry: Mapping[str, Any]) -> _Waiting:
+        # The same options as httpx uses, so that what cannot be sent is found here, alone.
+        encoded = json.dumps(entry, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return _Waiting(entry, len(encoded), self._clock.monotonic())
+
+    def _note_room(self) -> None:
+        if len(self._outcomes) < _WAITING_MAX:
+            self._roomy.set()
+        else:
+            self._roomy.clear()
+
+
+def _condemned(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The same item, failed: what its result says cannot be stored."""
+    return {
+        "job_id": entry["job_id"],
+        "token": entry["token"],
+        "item": entry["item"],
+        "outcome": "failed",
+        "error": {"class": "internal", "message": "The result could not be stored."},
+    }

@@ -1,0 +1,175 @@
+"""
+One frozen Settings, read once from the environment and `.env`.
+
+Only `app` and `cli` import this module; every other part is handed plain values. `.env.example` lists every
+variable with its default and its reason (a test compares the two).
+"""
+
+import os
+import secrets
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from worker import errors
+
+_WORKER_ID: Final = r"^[A-Za-z0-9._:-]{1,100}$"
+_URL: Final = r"^https?://[^\s/?#]+(/[^\s?#]*)?$"
+
+
+def _setting(default: Any, allowed: str, **limits: Any) -> Any:
+    return Field(default, json_schema_extra={"allowed": allowed}, **limits)
+
+
+def _whole(default: int, low: int, high: int) -> Any:
+    return _setting(default, f"a whole number from {low} to {high}", ge=low, le=high)
+
+
+def _seconds(default: float, low: float, high: float) -> Any:
+    return _setting(default, f"seconds, from {low:g} to {high:g}", ge=low, le=high)
+
+
+def _own_id() -> str:
+    """A name no other worker has, that still tells an operator where it runs."""
+    host = "".join(c for c in socket.gethostname() if c.isascii() and (c.isalnum() or c in ".-"))[:60]
+    return f"{host or 'worker'}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+class Settings(BaseSettings):
+    """What an operator may choose. Durations are in seconds."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, validate_default=False, populate_by_name=True
+    )
+
+    supabase_url: str = _setting(..., "the project's https address", pattern=_URL)
+    supabase_secret_key: SecretStr = Field(
+        validation_alias=AliasChoices("SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY"),
+        json_schema_extra={"allowed": "the project's secret key (sb_secret_…) or its service_role key"},
+    )
+
+    max_concurrent_jobs: int = _whole(3, 1, 1000)
+    max_concurrent_languages: int = _whole(3, 1, 100)
+    job_types: Annotated[tuple[str, ...], NoDecode] = _setting((), "names separated by commas")
+    worker_modules: Annotated[tuple[str, ...], NoDecode] = _setting((), "module names separated by commas")
+    worker_id: str = Field(
+        default_factory=_own_id,
+        pattern=_WORKER_ID,
+        json_schema_extra={"allowed": "1 to 100 letters, digits, dots, colons, dashes or underscores"},
+    )
+
+    translator: str = _setting("pseudo", "the name of a translator")
+    libretranslate_url: str | None = _setting(None, "an http or https address", pattern=_URL)
+    libretranslate_api_key: SecretStr | None = _setting(None, "a key")
+
+    health_check_seconds: float = _seconds(30, 1, 300)
+    beat_seconds: float = _seconds(10, 0.2, 60)
+    poll_seconds: float = _seconds(5, 0.1, 300)
+    lease_seconds: float = _seconds(30, 2, 3600)
+    claim_interval_seconds: float = _seconds(0.02, 0, 10)
+    request_seconds: float = _seconds(10, 1, 60)
+    start_seconds: float = _seconds(15, 0, 600)
+    shutdown_grace_seconds: float = _seconds(8, 0, 3600)
+    unready_seconds: float = _seconds(60, 1, 3600)
+    exit_seconds: float = _seconds(300, 2, 86400)
+
+    port: int | None = _whole(None, 0, 65535)  # type: ignore[arg-type]  # unset: no HTTP side at all
+    host: str = _setting("0.0.0.0", "an address of this machine")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting("INFO", "DEBUG, INFO, WARNING or ERROR")
+    log_json: bool = _setting(False, "true or false")
+
+    @field_validator("job_types", "worker_modules", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("supabase_url")
+    @classmethod
+    def _without_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @field_validator("supabase_secret_key")
+    @classmethod
+    def _not_public(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value().startswith("sb_publishable_"):
+            raise ValueError("publishable")
+        return value
+
+    @model_validator(mode="after")
+    def _beats_fit_the_lease(self) -> "Settings":
+        if self.beat_seconds * 2 > self.lease_seconds:
+            raise ValueError(
+                f"BEAT_SECONDS is {self.beat_seconds:g}; allowed: at most half of LEASE_SECONDS "
+                f"({self.lease_seconds:g}), so that one lost heartbeat does not cost a running job."
+            )
+        return self
+
+
+class DeskSettings(BaseSettings):
+    """What `worker jobs` needs: an address, a key, and a user's token to speak for a user."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    supabase_url: str = _setting(..., "the project's https address", pattern=_URL)
+    supabase_secret_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY")
+    )
+    supabase_publishable_key: SecretStr | None = None
+    supabase_access_token: SecretStr | None = None
+
+    @property
+    def key(self) -> SecretStr:
+        """The publishable key beside a user's token if there is one: less power than it could have."""
+        public = self.supabase_publishable_key if self.supabase_access_token else None
+        key = public or self.supabase_secret_key or self.supabase_publishable_key
+        if key is None:
+            raise errors.ConfigurationError(
+                "SUPABASE_SECRET_KEY is not set; to speak for a user, set SUPABASE_PUBLISHABLE_KEY and "
+                "SUPABASE_ACCESS_TOKEN."
+            )
+        return key
+
+
+def load_desk(env_file: Path | None = Path(".env")) -> DeskSettings:
+    """The settings of `worker jobs`. Raises ConfigurationError."""
+    try:
+        return DeskSettings(_env_file=env_file)  # type: ignore[call-arg]  # pydantic-settings' own
+    except ValidationError as invalid:
+        raise errors.ConfigurationError(_sentence(DeskSettings, invalid)) from None
+
+
+def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
+    """
+    The settings of this process; *overrides* win over the environment.
+
+    Raises:
+        ConfigurationError: one sentence that names the variable, its value and what is allowed.
+    """
+    try:
+        return Settings(_env_file=env_file, **overrides)  # type: ignore[call-arg]  # pydantic-settings' own
+    except ValidationError as invalid:
+        raise errors.ConfigurationError(_sentence(Settings, invalid)) from None
+
+
+def _sentence(model: type[BaseSettings], invalid: ValidationError) -> str:
+    first = invalid.errors(include_url=False)[0]
+    if not first["loc"]:  # a rule between two settings says it in its own words
+        return str(first["msg"]).removeprefix("Value error, ")
+    name = str(first["loc"][0]).lower()
+    field = model.model_fields[name]
+    extra = field.json_schema_extra
+    allowed = extra["allowed"] if isinstance(extra, dict) else ""
+    if first["type"] == "missing":
+        return f"{name.upper()} is not set; it must be {allowed}."
+    shown = "a publishable key" if "publishable" in first["msg"] else _shown(name, first["input"])
+    return f"{name.upper()} is {shown}; allowed: {allowed}."
+
+
+def _shown(name: str, value: Any) -> str:
+    secret = "secret" in name or name.endswith("_key")
+    return "not usable" if secret else repr(value)

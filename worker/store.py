@@ -1,0 +1,175 @@
+"""
+The database as this project sees it: one method per SQL function, under the function's own name.
+
+Nothing here decides or remembers anything: Postgres owns state, time, money and who holds a job. Durations
+go out as milliseconds; no timestamp of ours ever travels. Every procedure of a worker answers a repeated call
+like the first one, so `repeat_seconds` is safe here; who has a loop of his own does without.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from worker import errors, models
+from worker.rpc import Rpc
+
+SCHEMA_VERSION: Final = 1
+"""The oldest installed SQL this worker can work with."""
+
+MEMORY_KEYS_MAX: Final = 500
+
+Row = dict[str, Any]
+
+
+class JobStore:
+    """What a worker calls, as `service_role`."""
+
+    def __init__(self, rpc: Rpc, worker_id: str) -> None:
+        self._rpc = rpc
+        self._worker_id = worker_id
+
+    @property
+    def answered_at(self) -> float:
+        """When the database last accepted a call, on the monotonic clock."""
+        return self._rpc.answered_at
+
+    async def claim_translation_jobs(
+        self,
+        *,
+        claim_id: str,
+        limit: int,
+        lease_seconds: float,
+        job_types: Sequence[str],
+        found_by: str,
+    ) -> list[models.Job]:
+        """Claim up to *limit* jobs. The same *claim_id* again returns what its first call claimed."""
+        rows = await self._call(
+            "claim_translation_jobs",
+            {
+                "p_limit": limit,
+                "p_lease_ms": _ms(lease_seconds),
+                "p_job_types": list(job_types),
+                "p_claim_id": claim_id,
+                "p_found_by": found_by,
+            },
+        )
+        return [models.Job.from_row(row) for row in _rows(rows)]
+
+    async def heartbeat_translation_worker(self, report: Mapping[str, Any]) -> Row:
+        """
+        Renew the leases in *report* and tell how the worker is.
+
+        Raises:
+            SqlTooOld: the answer comes from SQL older than this worker needs.
+        """
+        answer = await self._call("heartbeat_translation_worker", {"p_report": dict(report)})
+        if not isinstance(answer, dict):
+            raise errors.StoreUnauthorized("the address does not answer like a Supabase project")
+        if answer.get("schema_version", 0) < SCHEMA_VERSION:
+            raise errors.SqlTooOld(f"schema version {answer.get('schema_version', 0)}")
+        return answer
+
+    async def record_translation_results(self, entries: Sequence[Mapping[str, Any]]) -> list[Row]:
+        """Record outcomes and progress; one answer for each entry that has an `item`, in order."""
+        return _rows(await self._call("record_translation_results", {"p_results": list(entries)}))
+
+    async def release_translation_jobs(
+        self, leases: Sequence[Mapping[str, Any]], *, repeat_seconds: float = 0.0
+    ) -> int:
+        """Give jobs back as they are; nothing is counted and they start next."""
+        return int(await self._call("release_translation_jobs", {"p_leases": list(leases)}, repeat_seconds))
+
+    async def recall_translation_memory(
+        self, job: models.Job, target_language: str, keys: Sequence[str], *, repeat_seconds: float = 0.0
+    ) -> dict[str, models.Recalled]:
+        """What the memory knows of *keys* (at most MEMORY_KEYS_MAX). Empty when the lease is lost."""
+        params = {
+            "p_job_id": job.id,
+            "p_token": job.token,
+            "p_target_language": target_language,
+            "p_keys": list(keys),
+        }
+        rows = _rows(await self._call("recall_translation_memory", params, repeat_seconds))
+        return {row["key"]: models.Recalled(row["target"], bool(row["free"])) for row in rows}
+
+    async def remember_translation_memory(
+        self, job: models.Job, item: str, segments: Mapping[str, str], *, repeat_seconds: float = 0.0
+    ) -> None:
+        """
+        Store checked segments (at most MEMORY_KEYS_MAX). When this returns they are stored.
+
+        Raises:
+            LeaseLost: the token is stale; nothing was stored.
+        """
+        params = {
+            "p_job_id": job.id,
+            "p_token": job.token,
+            "p_item": item,
+            "p_segments": [{"key": key, "target": target} for key, target in segments.items()],
+        }
+        if await self._call("remember_translation_memory", params, repeat_seconds) == -1:
+            raise errors.LeaseLost
+
+    async def get_translation_source(self, job_id: str, *, repeat_seconds: float = 0.0) -> Any:
+        """The content of a job that was too large for its claim."""
+        return await self._rpc.call("get_translation_source", {"p_job_id": job_id}, repeat_seconds=repeat_seconds)
+
+    async def close(self) -> None:
+        await self._rpc.close()
+
+    async def _call(self, function: str, params: Row, repeat_seconds: float = 0.0) -> Any:
+        params = {"p_worker_id": self._worker_id, **params}
+        return await self._rpc.call(function, params, repeat_seconds=repeat_seconds)
+
+
+class JobDesk:
+    """What a user or an operator calls: the queue from a terminal."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self._rpc = rpc
+
+    async def create_translation_job(self, **params: Any) -> Row:
+        """As the signed-in user; *params* are the procedure's own, without their `p_`."""
+        return _row(await self._rpc.call("create_translation_job", _prefixed(params)))
+
+    async def enqueue_translation_job(self, **params: Any) -> Row:
+        """The same for an operator with the secret key, for any job type and user."""
+        return _row(await self._rpc.call("enqueue_translation_job", _prefixed(params)))
+
+    async def list_translation_jobs(self, **params: Any) -> list[Row]:
+        return _rows(await self._rpc.call("list_translation_jobs", _prefixed(params)))
+
+    async def get_translation_job(self, job_id: str) -> Row:
+        return _row(await self._rpc.call("get_translation_job", {"p_job_id": job_id}, repeat_seconds=15))
+
+    async def get_translation_result(self, job_id: str, item: str) -> Any:
+        return await self._rpc.call("get_translation_result", {"p_job_id": job_id, "p_item": item})
+
+    async def cancel_translation_job(self, job_id: str) -> Row:
+        return _row(await self._rpc.call("cancel_translation_job", {"p_job_id": job_id}))
+
+    async def retry_translation_job(self, job_id: str) -> Row:
+        return _row(await self._rpc.call("retry_translation_job", {"p_job_id": job_id}))
+
+    async def close(self) -> None:
+        await self._rpc.close()
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _prefixed(params: Mapping[str, Any]) -> Row:
+    # An explicit null is not an omission to PostgREST: the default would not apply.
+    return {f"p_{name}": value for name, value in params.items() if value is not None}
+
+
+def _rows(answer: Any) -> list[Row]:
+    if not isinstance(answer, list):
+        raise errors.StoreUnauthorized("the address does not answer like a Supabase project")
+    return answer
+
+
+def _row(answer: Any) -> Row:
+    if not isinstance(answer, dict):
+        raise errors.StoreUnauthorized("the address does not answer like a Supabase project")
+    return answer

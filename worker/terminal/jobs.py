@@ -1,0 +1,146 @@
+"""
+`worker jobs …`: the queue from a terminal, as the operator (secret key) or as a user (SUPABASE_ACCESS_TOKEN).
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from worker import errors
+
+T = TypeVar("T")
+
+app = typer.Typer(no_args_is_help=True)
+
+JobId = Annotated[str, typer.Argument(help="The job's id.")]
+
+
+@app.command()
+def create(
+    text: Annotated[str, typer.Argument(help="What to translate; `-` reads standard input.")],
+    to: Annotated[str, typer.Option(help="Target languages, separated by commas.")],
+    source: Annotated[str | None, typer.Option("--from", help="Source language; left out: detected.")] = None,
+    kind: Annotated[str, typer.Option(help="text, markdown, html or json.")] = "text",
+    title: Annotated[str | None, typer.Option(help="What people see.")] = None,
+    subject: Annotated[str | None, typer.Option(help="What of yours it is about, e.g. card:42.")] = None,
+    priority: Annotated[int | None, typer.Option(help="1 to 10; 10 is first.")] = None,
+    run_at: Annotated[str | None, typer.Option(help="Not before this time (ISO 8601).")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="The same key makes one job only.")] = None,
+    options: Annotated[str | None, typer.Option(help="Options of the job as JSON.")] = None,
+    user: Annotated[str | None, typer.Option(help="As operator: the user whose job it is.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay and show its progress.")] = False,
+) -> None:
+    """Create a translation job and print its id."""
+    languages = [language.strip() for language in to.split(",") if language.strip()]
+    shared = {
+        "content": sys.stdin.read() if text == "-" else text,
+        "source_language": source,
+        "content_kind": kind,
+        "title": title,
+        "subject": subject,
+        "priority": priority,
+        "run_at": run_at,
+        "idempotency_key": idempotency_key,
+        "options": json.loads(options) if options else None,
+    }
+
+    async def call(desk: Any, as_user: bool) -> dict[str, Any]:
+        if as_user:
+            row = await desk.create_translation_job(target_languages=languages, **shared)
+        else:
+            row = await desk.enqueue_translation_job(job_type="translation", items=languages, user_id=user, **shared)
+        typer.echo(row["id"])
+        return await _watch(desk, row["id"]) if watch else row
+
+    _at_desk(call)
+
+
+@app.command("list")
+def list_jobs(
+    status: Annotated[str | None, typer.Option(help="Only these states, separated by commas.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Only jobs about this.")] = None,
+    limit: Annotated[int, typer.Option(help="At most this many.")] = 20,
+) -> None:
+    """List jobs, newest first."""
+    from worker.terminal import show
+
+    states = [name.strip() for name in status.split(",")] if status else None
+    rows = _at_desk(lambda desk, _: desk.list_translation_jobs(status=states, subject=subject, limit=limit))
+    show.table(rows)
+
+
+@app.command("show")
+def show_job(job_id: JobId) -> None:
+    """Show one job with its languages."""
+    from worker.terminal import show
+
+    show.job(_at_desk(lambda desk, _: desk.get_translation_job(job_id)))
+
+
+@app.command()
+def watch(job_id: JobId) -> None:
+    """Follow a job with a progress bar per language, until it has ended."""
+    _at_desk(lambda desk, _: _watch(desk, job_id))
+
+
+@app.command()
+def cancel(job_id: JobId) -> None:
+    """Cancel a job. Finished languages are kept, the others are refunded."""
+    row = _at_desk(lambda desk, _: desk.cancel_translation_job(job_id))
+    typer.echo(row["status"])
+
+
+@app.command()
+def retry(job_id: JobId) -> None:
+    """Make one new job of what failed or was cancelled, and print its id."""
+    row = _at_desk(lambda desk, _: desk.retry_translation_job(job_id))
+    typer.echo(row["id"])
+
+
+async def _watch(desk: Any, job_id: str) -> dict[str, Any]:
+    from worker.terminal import show
+
+    with show.Bars() as bars:
+        while True:
+            job: dict[str, Any] = await desk.get_translation_job(job_id)
+            bars.update(job)
+            if job["status"] in ("completed", "failed", "cancelled"):
+                return job
+            await asyncio.sleep(1)
+
+
+def _at_desk(call: Callable[[Any, bool], Awaitable[T]]) -> T:
+    """Run *call* with a `JobDesk` and whether it speaks for a user; database refusals become sentences."""
+    from worker import cures, settings
+    from worker.rpc import Rpc
+    from worker.store import JobDesk
+
+    chosen = settings.load_desk(Path(".env"))
+    token = chosen.supabase_access_token
+
+    async def session() -> T:
+        desk = JobDesk(
+            Rpc(
+                chosen.supabase_url,
+                chosen.key.get_secret_value(),
+                access_token=token.get_secret_value() if token else None,
+            )
+        )
+        try:
+            return await call(desk, token is not None)
+        finally:
+            await desk.close()
+
+    try:
+        return asyncio.run(session())
+    except errors.StoreRefused as refusal:
+        raise errors.WorkerError(refusal.message) from refusal
+    except errors.StoreError as error:
+        raise errors.WorkerError(cures.cure(error)) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None

@@ -1,0 +1,1 @@
+"""The HTTP side: what platforms, Prometheus and people ask of a running worker."""
