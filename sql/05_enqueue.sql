@@ -55,15 +55,24 @@ end $$;
 comment on function translation_private.count_chars(jsonb, text) is 'Code points of the text in a source; of a JSON tree, of its string leaves.';
 
 create or replace function translation_private.next_turn(p_user_id uuid, p_cost bigint) returns bigint
-language sql volatile set search_path = ''
+language plpgsql volatile set search_path = ''
 as $$
-  select greatest(
-    (select turn from public.translation_jobs
-     where user_id is not distinct from p_user_id
-       and status in ('pending', 'scheduled', 'blocked', 'processing', 'retrying') and turn is not null
-     order by turn desc limit 1),
-    (select last_value from translation_private.served_turn)) + p_cost
-$$;
+declare
+  v_last bigint;
+  v_served bigint := (select last_value from translation_private.served_turn);
+begin
+  -- Two statements, because IS NOT DISTINCT FROM cannot use an index.
+  if p_user_id is null then
+    select turn into v_last from public.translation_jobs
+    where user_id is null and status in ('pending', 'scheduled', 'blocked', 'processing', 'retrying')
+    order by turn desc nulls last limit 1;
+  else
+    select turn into v_last from public.translation_jobs
+    where user_id = p_user_id and status in ('pending', 'scheduled', 'blocked', 'processing', 'retrying')
+    order by turn desc nulls last limit 1;
+  end if;
+  return greatest(v_last, v_served) + p_cost;
+end $$;
 comment on function translation_private.next_turn(uuid, bigint) is
   'Start-time fair queueing: after the user''s own last turn, never before what is being served now.';
 
@@ -257,7 +266,7 @@ create or replace function translation_private.add_job(
   p_content_kind text, p_priority int, p_options jsonb, p_idempotency_key text, p_run_at timestamptz,
   p_correlation_id text, p_subject text, p_title text, p_metadata jsonb, p_after uuid[], p_retry_of uuid default null
 ) returns public.translation_jobs
-language plpgsql set search_path = ''
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_now timestamptz := translation_private.clock();
@@ -315,8 +324,11 @@ begin
     declare
       v_same public.translation_jobs;
     begin
-      select * into v_same from public.translation_jobs
-      where user_id is not distinct from p_user_id and idempotency_key = p_idempotency_key;
+      if p_user_id is null then  -- apart, because IS NOT DISTINCT FROM cannot use an index
+        select * into v_same from public.translation_jobs where user_id is null and idempotency_key = p_idempotency_key;
+      else
+        select * into v_same from public.translation_jobs where user_id = p_user_id and idempotency_key = p_idempotency_key;
+      end if;
       if found then
         if v_same.request_hash is distinct from v_job.request_hash then
           perform translation_private.refuse(409, 'idempotency_conflict',

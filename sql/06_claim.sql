@@ -52,7 +52,7 @@ comment on function translation_private.claimed(text, uuid, timestamptz) is 'The
 create or replace function public.claim_translation_jobs(
   p_worker_id text, p_limit int, p_lease_ms int, p_job_types text[], p_claim_id uuid, p_found_by text default 'poll')
 returns setof jsonb
-language plpgsql set search_path = ''
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_now timestamptz := translation_private.clock();
@@ -123,7 +123,7 @@ comment on function public.claim_translation_jobs(text, int, int, text[], uuid, 
 
 -- Deploy or shutdown: back to the front of the queue, nothing counted.
 create or replace function public.release_translation_jobs(p_worker_id text, p_leases jsonb) returns int
-language plpgsql set search_path = ''
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_now timestamptz := translation_private.clock();

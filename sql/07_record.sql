@@ -38,8 +38,13 @@ begin
   if v_ids is null then
     return;
   end if;
+  -- A worker reports on the items of its claim; those that had ended before count as done.
   update public.translation_jobs j
-  set progress = least(greatest(coalesce(e.progress, j.progress), 0), 99), progress_message = left(e.message, 200),
+  set progress = case when e.progress is null then j.progress else least(99, (
+        select (sum(case when i.status in ('pending', 'processing') or i.recorded_token = e.token
+                         then least(greatest(e.progress, 0), 100) else 100 end) / count(*))::int
+        from public.translation_job_items i where i.job_id = j.id)) end,
+      progress_message = left(e.message, 200),
       eta_at = p_now + make_interval(secs => least(e.eta_ms, 604800000) / 1000.0), updated_at = p_now
   from jsonb_to_recordset(p_entries) as e (job_id uuid, token bigint, item text, progress int, message text, eta_ms bigint)
   where j.id = e.job_id and j.id = any (v_ids) and e.item is null;
@@ -63,7 +68,7 @@ end $$;
 comment on function translation_private.write_progress(text, jsonb, timestamptz) is 'Applies progress entries of claims this worker holds; skips rows that are locked.';
 
 create or replace function public.record_translation_results(p_worker_id text, p_results jsonb) returns jsonb
-language plpgsql set search_path = ''
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_now timestamptz := translation_private.clock();

@@ -140,7 +140,7 @@ end $$;
 comment on function translation_private.settle_children(uuid[], timestamptz) is 'What waits for jobs that have just ended: starts, or is cancelled and refunded.';
 
 create or replace function translation_private.cancel_job(p_job_id uuid) returns public.translation_jobs
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_now timestamptz := translation_private.clock();
@@ -172,7 +172,7 @@ comment on function public.cancel_translation_job(uuid) is
   'Final at once: unfinished items are refunded, finished ones kept and paid. A job that has ended is returned unchanged.';
 
 create or replace function translation_private.retry_job(p_job_id uuid) returns public.translation_jobs
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_user uuid := translation_private.caller();

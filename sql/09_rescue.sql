@@ -5,7 +5,7 @@
 -- owner's trigger raises, say) never holds up the others.
 
 create or replace function public.rescue_translation_jobs(p_limit int default 20) returns int
-language plpgsql set search_path = ''
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_now timestamptz := translation_private.clock();
@@ -63,7 +63,7 @@ comment on function translation_private.rescue_job(uuid, timestamptz) is
   'One job whose lease ran out: pending again with the served turn, or, lost for the third time with nothing done, failed and refunded.';
 
 create or replace function public.heartbeat_translation_worker(p_worker_id text, p_report jsonb) returns jsonb
-language plpgsql set search_path = ''
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_now timestamptz := translation_private.clock();
@@ -167,7 +167,13 @@ as $$
     where l.job_id = m.origin_job and l.item = m.origin_item and l.kind = 'consume'))
   from public.translation_job_claims c
   join public.translation_jobs j on j.id = c.job_id
-  join public.translation_memory m on m.user_id is not distinct from j.user_id and m.key = any (p_keys[1:500])
+  -- One of the two finds something; IS NOT DISTINCT FROM would find it without an index.
+  cross join lateral (
+    select o.key, o.target, o.target_language, o.origin_job, o.origin_item from public.translation_memory o
+    where o.user_id = j.user_id and o.key = any (p_keys[1:500])
+    union all
+    select o.key, o.target, o.target_language, o.origin_job, o.origin_item from public.translation_memory o
+    where j.user_id is null and o.user_id is null and o.key = any (p_keys[1:500])) as m
   where c.job_id = p_job_id and c.token = p_token and c.worker_id = p_worker_id and m.target_language = p_target_language
 $$;
 comment on function public.recall_translation_memory(text, uuid, bigint, text, text[]) is
@@ -175,7 +181,7 @@ comment on function public.recall_translation_memory(text, uuid, bigint, text, t
 
 create or replace function public.remember_translation_memory(
   p_worker_id text, p_job_id uuid, p_token bigint, p_item text, p_segments jsonb) returns int
-language plpgsql set search_path = ''
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_user uuid;

@@ -675,15 +675,24 @@ end $$;
 comment on function translation_private.count_chars(jsonb, text) is 'Code points of the text in a source; of a JSON tree, of its string leaves.';
 
 create or replace function translation_private.next_turn(p_user_id uuid, p_cost bigint) returns bigint
-language sql volatile set search_path = ''
+language plpgsql volatile set search_path = ''
 as $$
-  select greatest(
-    (select turn from public.translation_jobs
-     where user_id is not distinct from p_user_id
-       and status in ('pending', 'scheduled', 'blocked', 'processing', 'retrying') and turn is not null
-     order by turn desc limit 1),
-    (select last_value from translation_private.served_turn)) + p_cost
-$$;
+declare
+  v_last bigint;
+  v_served bigint := (select last_value from translation_private.served_turn);
+begin
+  -- Two statements, because IS NOT DISTINCT FROM cannot use an index.
+  if p_user_id is null then
+    select turn into v_last from public.translation_jobs
+    where user_id is null and status in ('pending', 'scheduled', 'blocked', 'processing', 'retrying')
+    order by turn desc nulls last limit 1;
+  else
+    select turn into v_last from public.translation_jobs
+    where user_id = p_user_id and status in ('pending', 'scheduled', 'blocked', 'processing', 'retrying')
+    order by turn desc nulls last limit 1;
+  end if;
+  return greatest(v_last, v_served) + p_cost;
+end $$;
 comment on function translation_private.next_turn(uuid, bigint) is
   'Start-time fair queueing: after the user''s own last turn, never before what is being served now.';
 
@@ -877,7 +886,7 @@ create or replace function translation_private.add_job(
   p_content_kind text, p_priority int, p_options jsonb, p_idempotency_key text, p_run_at timestamptz,
   p_correlation_id text, p_subject text, p_title text, p_metadata jsonb, p_after uuid[], p_retry_of uuid default null
 ) returns public.translation_jobs
-language plpgsql set search_path = ''
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_now timestamptz := translation_private.clock();
@@ -935,8 +944,11 @@ begin
     declare
       v_same public.translation_jobs;
     begin
-      select * into v_same from public.translation_jobs
-      where user_id is not distinct from p_user_id and idempotency_key = p_idempotency_key;
+      if p_user_id is null then  -- apart, because IS NOT DISTINCT FROM cannot use an index
+        select * into v_same from public.translation_jobs where user_id is null and idempotency_key = p_idempotency_key;
+      else
+        select * into v_same from public.translation_jobs where user_id = p_user_id and idempotency_key = p_idempotency_key;
+      end if;
       if found then
         if v_same.request_hash is distinct from v_job.request_hash then
           perform translation_private.refuse(409, 'idempotency_conflict',
@@ -1188,7 +1200,7 @@ comment on function translation_private.claimed(text, uuid, timestamptz) is 'The
 create or replace function public.claim_translation_jobs(
   p_worker_id text, p_limit int, p_lease_ms int, p_job_types text[], p_claim_id uuid, p_found_by text default 'poll')
 returns setof jsonb
-language plpgsql set search_path = ''
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_now timestamptz := translation_private.clock();
@@ -1259,7 +1271,7 @@ comment on function public.claim_translation_jobs(text, int, int, text[], uuid, 
 
 -- Deploy or shutdown: back to the front of the queue, nothing counted.
 create or replace function public.release_translation_jobs(p_worker_id text, p_leases jsonb) returns int
-language plpgsql set search_path = ''
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_now timestamptz := translation_private.clock();
@@ -1341,8 +1353,13 @@ begin
   if v_ids is null then
     return;
   end if;
+  -- A worker reports on the items of its claim; those that had ended before count as done.
   update public.translation_jobs j
-  set progress = least(greatest(coalesce(e.progress, j.progress), 0), 99), progress_message = left(e.message, 200),
+  set progress = case when e.progress is null then j.progress else least(99, (
+        select (sum(case when i.status in ('pending', 'processing') or i.recorded_token = e.token
+                         then least(greatest(e.progress, 0), 100) else 100 end) / count(*))::int
+        from public.translation_job_items i where i.job_id = j.id)) end,
+      progress_message = left(e.message, 200),
       eta_at = p_now + make_interval(secs => least(e.eta_ms, 604800000) / 1000.0), updated_at = p_now
   from jsonb_to_recordset(p_entries) as e (job_id uuid, token bigint, item text, progress int, message text, eta_ms bigint)
   where j.id = e.job_id and j.id = any (v_ids) and e.item is null;
@@ -1366,7 +1383,7 @@ end $$;
 comment on function translation_private.write_progress(text, jsonb, timestamptz) is 'Applies progress entries of claims this worker holds; skips rows that are locked.';
 
 create or replace function public.record_translation_results(p_worker_id text, p_results jsonb) returns jsonb
-language plpgsql set search_path = ''
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_now timestamptz := translation_private.clock();
@@ -1616,7 +1633,7 @@ end $$;
 comment on function translation_private.settle_children(uuid[], timestamptz) is 'What waits for jobs that have just ended: starts, or is cancelled and refunded.';
 
 create or replace function translation_private.cancel_job(p_job_id uuid) returns public.translation_jobs
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_now timestamptz := translation_private.clock();
@@ -1648,7 +1665,7 @@ comment on function public.cancel_translation_job(uuid) is
   'Final at once: unfinished items are refunded, finished ones kept and paid. A job that has ended is returned unchanged.';
 
 create or replace function translation_private.retry_job(p_job_id uuid) returns public.translation_jobs
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_user uuid := translation_private.caller();
@@ -1695,7 +1712,7 @@ comment on function public.retry_translation_job(uuid) is
 -- owner's trigger raises, say) never holds up the others.
 
 create or replace function public.rescue_translation_jobs(p_limit int default 20) returns int
-language plpgsql set search_path = ''
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_now timestamptz := translation_private.clock();
@@ -1753,7 +1770,7 @@ comment on function translation_private.rescue_job(uuid, timestamptz) is
   'One job whose lease ran out: pending again with the served turn, or, lost for the third time with nothing done, failed and refunded.';
 
 create or replace function public.heartbeat_translation_worker(p_worker_id text, p_report jsonb) returns jsonb
-language plpgsql set search_path = ''
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_now timestamptz := translation_private.clock();
@@ -1857,7 +1874,13 @@ as $$
     where l.job_id = m.origin_job and l.item = m.origin_item and l.kind = 'consume'))
   from public.translation_job_claims c
   join public.translation_jobs j on j.id = c.job_id
-  join public.translation_memory m on m.user_id is not distinct from j.user_id and m.key = any (p_keys[1:500])
+  -- One of the two finds something; IS NOT DISTINCT FROM would find it without an index.
+  cross join lateral (
+    select o.key, o.target, o.target_language, o.origin_job, o.origin_item from public.translation_memory o
+    where o.user_id = j.user_id and o.key = any (p_keys[1:500])
+    union all
+    select o.key, o.target, o.target_language, o.origin_job, o.origin_item from public.translation_memory o
+    where j.user_id is null and o.user_id is null and o.key = any (p_keys[1:500])) as m
   where c.job_id = p_job_id and c.token = p_token and c.worker_id = p_worker_id and m.target_language = p_target_language
 $$;
 comment on function public.recall_translation_memory(text, uuid, bigint, text, text[]) is
@@ -1865,7 +1888,7 @@ comment on function public.recall_translation_memory(text, uuid, bigint, text, t
 
 create or replace function public.remember_translation_memory(
   p_worker_id text, p_job_id uuid, p_token bigint, p_item text, p_segments jsonb) returns int
-language plpgsql set search_path = ''
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_user uuid;
