@@ -1420,7 +1420,8 @@ begin
       coalesce(i.attempts, 0) + (e.outcome <> 'throttled')::int as attempts_now, j.max_attempts, j.deadline_at,
       -- Full jitter: a random moment inside a window that doubles with each try, five minutes at most.
       greatest(least(coalesce(e.retry_after_ms, 0), 86400000), case when e.outcome = 'retry'
-        then (random() * least(300000, 1000 * 2 ^ coalesce(i.attempts, 0)))::bigint else 1000 end) as wait_ms,
+        then (random() * least(300000, 1000 * 2 ^ coalesce(i.attempts, 0)))::bigint
+        when e.retry_after_ms is null then 15000 else 1000 end) as wait_ms,
       case
         when e.nth > 1 then 'already'
         when c.job_id is not null and i.status in ('pending', 'processing') and i.recorded_token is distinct from e.token then 'recorded'

@@ -23,6 +23,7 @@ from worker.counters import Counters
 from worker.handlers import Handler, registered
 from worker.heartbeat import Condition, Heartbeat, Rhythm
 from worker.listener import Listener
+from worker.pauses import Pauses
 from worker.recorder import Recorder
 from worker.rpc import Rpc
 from worker.runner import Workshop
@@ -75,6 +76,7 @@ class App:
         self.counters = Counters()
         self.rpc = Rpc(settings.supabase_url, key, request_seconds=settings.request_seconds, counters=self.counters)
         self.store = JobStore(self.rpc, settings.worker_id)
+        self.pauses = Pauses()
         self.bell = Bell(interval_seconds=settings.claim_interval_seconds)
         self.recorder = Recorder(self.store, keep_seconds=settings.exit_seconds)
         self.runs = Runs(on_change=lambda: self.heartbeat.reconsider(), on_retrying=lambda: self.heartbeat.soon())
@@ -88,11 +90,7 @@ class App:
                 lease=settings.lease_seconds,
                 exit=settings.exit_seconds,
             ),
-            identity={
-                "version": worker.__version__,
-                "slots": settings.max_concurrent_jobs,
-                "job_types": list(job_types),
-            },
+            identity={"version": worker.__version__, "slots": settings.max_concurrent_jobs},
             condition=self._condition,
             on_beat=lambda sent_at: self.listener.beat_accepted(sent_at),
         )
@@ -118,6 +116,7 @@ class App:
             languages_max=settings.max_concurrent_languages,
             lease_seconds=settings.lease_seconds,
             counters=self.counters,
+            pauses=self.pauses,
         )
         self.claimer = Claimer(
             shop=shop,
@@ -200,6 +199,7 @@ class App:
         return Condition(
             mode=self._mode,
             mode_seconds=self._clock.monotonic() - self.listener.mode_since,
+            job_types=self.pauses.open(self._job_types),
             languages=self._languages() if "translation" in self._job_types else (),
             probe=self.listener.take_probe(),
             stats={
@@ -208,6 +208,7 @@ class App:
                 "claimed": dict(self.counters.jobs_claimed),
                 "items": dict(self.counters.items),
                 "sessions": self.counters.sessions.total(),
+                "paused_seconds": {name: round(left) for name, left in self.pauses.left_seconds().items()},
             },
         )
 

@@ -46,8 +46,13 @@ class Claimer:
                     await self._claim(running, found_by)
 
     async def _claim(self, running: asyncio.TaskGroup, found_by: str) -> None:
+        for seconds in self._shop.pauses.left_seconds().values():
+            self._bell.ring_in(seconds)
+        job_types = self._shop.pauses.open(self._job_types)
+        if not job_types:
+            return
         limit = self._slots - len(self._runs)
-        jobs, sent_at = await self._claim_until_answered(limit, found_by)
+        jobs, sent_at = await self._claim_until_answered(job_types, limit, found_by)
         if self._stopping.is_set():
             await self._give_back(jobs)
             return
@@ -56,7 +61,9 @@ class Claimer:
         if len(jobs) >= limit:
             self._bell.ring_at_once(found_by)
 
-    async def _claim_until_answered(self, limit: int, found_by: str) -> tuple[list[models.Job], float]:
+    async def _claim_until_answered(
+        self, job_types: Sequence[str], limit: int, found_by: str
+    ) -> tuple[list[models.Job], float]:
         """The jobs, and when the call was sent that brought them. Nothing when asked to stop meanwhile."""
         claim_id = str(uuid.uuid4())
         async for attempt in self._repeated():
@@ -67,7 +74,7 @@ class Claimer:
                         claim_id=claim_id,
                         limit=limit,
                         lease_seconds=self._shop.lease_seconds,
-                        job_types=self._job_types,
+                        job_types=job_types,
                         found_by=found_by,
                     )
                 except errors.StoreTooSlow:

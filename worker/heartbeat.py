@@ -45,6 +45,8 @@ class Condition:
 
     mode: str
     mode_seconds: float
+    job_types: Sequence[str]
+    """What it would claim now; a type whose provider refuses is left out."""
     languages: tuple[tuple[str, str], ...]
     """Pairs it offers now; a provider may tell them late."""
     probe: bool
@@ -66,7 +68,7 @@ class Heartbeat:
         clock: clocks.Clock = clocks.SYSTEM,
     ) -> None:
         """
-        *identity*: what never changes: version, slots, job_types.
+        *identity*: what never changes: version, slots.
         *on_beat*: told when the call was sent whose heartbeat row must now be heard through Realtime.
         """
         self._store = store
@@ -188,6 +190,7 @@ class Heartbeat:
         return {
             **self._identity,
             "mode": condition.mode,
+            "job_types": list(condition.job_types),
             "mode_ms": round(condition.mode_seconds * 1000),
             "running": len(self._runs),
             "stats": dict(condition.stats),

@@ -19,6 +19,7 @@ from worker.counters import Counters
 from worker.handlers.base import Handler
 from worker.handlers.verdict import took_too_long, verdict
 from worker.models import Completed, Outcome
+from worker.pauses import Pauses
 from worker.progress import JobProgress
 from worker.recorder import Recorder
 from worker.store import MEMORY_KEYS_MAX, JobStore
@@ -38,6 +39,7 @@ class Workshop:
     languages_max: int
     lease_seconds: float
     counters: Counters
+    pauses: Pauses
     clock: clocks.Clock = clocks.SYSTEM
 
 
@@ -137,6 +139,8 @@ class JobRun:
             outcome = await self._attempt(ItemRun(self, item), handler)
             elapsed_seconds = self._shop.clock.monotonic() - started_at
         kind = "completed" if isinstance(outcome, Completed) else outcome.disposition.value
+        if not isinstance(outcome, Completed):
+            self._shop.pauses.note(self.job.job_type, outcome.error_class, outcome.retry_after_seconds)
         self._shop.counters.items[kind] += 1
         self._progress.finish(item.name)
         self._open.discard(item.name)

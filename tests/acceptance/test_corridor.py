@@ -332,3 +332,23 @@ async def test_two_workers_share_a_queue_and_no_language_is_done_twice(
     assert set(server.asked.values()) == {1}
     assert project.value("select count(*) from public.translation_job_attempts") == 20
     project.check_money()
+
+
+async def test_a_provider_that_asks_to_wait_is_left_alone_and_nothing_is_counted(
+    project: Database, workers: Workers, server: Provider
+) -> None:
+    user = project.user(credits=1000)
+    server.throttle_seconds = 2
+    async with workers.with_provider(server, MAX_CONCURRENT_JOBS="1", MAX_CONCURRENT_LANGUAGES="1") as worker:
+        await worker.says(LISTENING)
+        first = create(project, user, "es", content="The lamp is lit.")
+        second = create(project, user, "fr", content="The door is shut.")
+        await worker.says("Job type paused")
+        calls = server.calls
+        assert job(project, second)["status"] == "pending"
+        server.throttle_seconds = None
+        rows = await ended(project, first, second)
+
+    assert calls == 1
+    assert {(row["status"], row["attempts"]) for row in rows} == {("completed", 1)}
+    assert project.value("select min(completed_at - created_at) >= '2 seconds' from public.translation_jobs")

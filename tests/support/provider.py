@@ -29,6 +29,7 @@ class Provider:
         self.gate = asyncio.Event()
         self.gate.set()
         self.hold_after_calls: int | None = None
+        self.throttle_seconds: int | None = None  # answer 429 and ask to come back after this
         self.fails: Callable[[str], bool] = lambda language: False
 
     def hold(self) -> None:
@@ -51,6 +52,9 @@ class Provider:
             if self.calls == self.hold_after_calls:
                 self.hold()
             await self.gate.wait()
+            if self.throttle_seconds is not None:
+                headers = {"Retry-After": str(self.throttle_seconds)}
+                return web.json_response({"error": "Slowdown"}, status=429, headers=headers)
             if self.fails(body["target"]):
                 return web.json_response({"error": "out of order"}, status=500)
             self.answered.update(asked)

@@ -12,6 +12,7 @@ from tests.unit.scripted_store import ScriptedStore
 from worker import errors
 from worker.counters import Counters
 from worker.heartbeat import Condition, Heartbeat, Rhythm
+from worker.pauses import Pauses
 from worker.recorder import Recorder
 from worker.runner import JobRun, Workshop
 from worker.runs import Runs
@@ -34,7 +35,7 @@ class Parts:
             bell=self.bell,
             rhythm=Rhythm(busy=10, idle=30, lease=30, exit=300),
             identity={"version": "0"},
-            condition=lambda: Condition("realtime", 2.5, self.languages, False, {}),
+            condition=lambda: Condition("realtime", 2.5, ["translation"], self.languages, False, {}),
             on_beat=self.heard.append,
             clock=self.clock,
         )
@@ -59,6 +60,7 @@ class Parts:
             languages_max=1,
             lease_seconds=30,
             counters=Counters(),
+            pauses=Pauses(clock=self.clock),
             clock=self.clock,
         )
         run = JobRun(factories.job(), lease_until=self.clock.monotonic() + 30, shop=shop)

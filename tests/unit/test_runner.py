@@ -12,6 +12,7 @@ from tests.unit.scripted_store import ScriptedStore, answers
 from worker import errors, models
 from worker.counters import Counters
 from worker.handlers.base import Handler, ItemContext
+from worker.pauses import Pauses
 from worker.recorder import Recorder
 from worker.runner import JobRun, Workshop
 from worker.runs import Runs
@@ -37,6 +38,7 @@ async def shop_with(store: ScriptedStore) -> AsyncIterator[Callable[[Handler], W
             languages_max=2,
             lease_seconds=30,
             counters=Counters(),
+            pauses=Pauses(),
         )
 
     yield shop
