@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from tests.support.database import TEST_CLOCK, Database
@@ -69,8 +68,6 @@ def db(cluster: Cluster, template: str) -> Iterator[Database]:
     """A fresh project."""
     name = f"test_{next(_numbers)}"
     asyncio.run(cluster.create_database(name, template))
-    with psycopg.connect(cluster.url(), autocommit=True) as admin:
-        admin.execute(f"alter database {name} owner to postgres")  # a copy does not keep the database's own grants
     database = Database(cluster.url("postgres", name), cluster.url(database=name))
     yield database
     database.close()
