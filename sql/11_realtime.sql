@@ -44,9 +44,11 @@ begin
   return null;
 end $$;
 comment on function translation_private.announce_inserted() is 'One message a statement, however many jobs it made.';
+-- A procedure that makes many jobs, one statement each, says so itself at its end.
 create or replace trigger translation_jobs_announce
   after insert on public.translation_jobs referencing new table as inserted
-  for each statement execute function translation_private.announce_inserted();
+  for each statement when (current_setting('translation.announce', true) is distinct from 'later')
+  execute function translation_private.announce_inserted();
 
 do $do$
 declare

@@ -1,4 +1,4 @@
--- 12_security: who may do what. One page, applied last.
+-- 13_security: who may do what. One page, applied last.
 --
 -- Nothing is inherited from a project's default grants, old or new: everything is taken away by name, then
 -- the minimum is given. Users read their own rows and write nowhere; anon has nothing; service_role bypasses
@@ -39,6 +39,8 @@ grant usage, select, update on sequence translation_private.claim_token, transla
 grant select on table public.translation_jobs, public.translation_job_items, public.translation_job_dependencies,
   public.translation_memory, public.translation_glossary, public.translation_languages,
   public.translation_credits, public.translation_credit_ledger to authenticated;
+revoke all on table public.translation_jobs_overview from public, anon, authenticated, service_role;
+grant select on table public.translation_jobs_overview to authenticated, service_role;
 -- A browser sees the timeline, never a token.
 grant select (job_id, delivery, worker_id, found_by, found_ms, started_at, ended_at, outcome, error)
   on table public.translation_job_attempts to authenticated;
@@ -84,6 +86,8 @@ begin
          'get_translation_source', 'get_translation_result', 'get_translation_credits', 'cancel_translation_job', 'retry_translation_job',
          'watch_translation_jobs', 'claim_translation_jobs', 'release_translation_jobs', 'record_translation_results',
          'rescue_translation_jobs', 'heartbeat_translation_worker', 'recall_translation_memory', 'remember_translation_memory',
+         'enqueue_translation_jobs', 'requeue_translation_jobs', 'purge_translation_jobs', 'translation_queue_stats',
+         'set_translation_term', 'delete_translation_term',
          'grant_translation_credits', 'revoke_translation_credits', 'price_translation_item', 'hold_translation_balance',
          'return_translation_balance'))
   loop
@@ -98,12 +102,14 @@ grant execute on function
   public.preview_translation_price(jsonb, text[], text, text, jsonb),
   public.list_translation_jobs(text[], text, text, timestamptz, int, bigint), public.get_translation_job(uuid),
   public.get_translation_source(uuid), public.get_translation_result(uuid, text), public.get_translation_credits(),
-  public.cancel_translation_job(uuid), public.retry_translation_job(uuid)
+  public.cancel_translation_job(uuid), public.retry_translation_job(uuid),
+  public.set_translation_term(text, text, text, text, boolean, boolean), public.delete_translation_term(bigint)
 to authenticated;
 -- What the thin wrappers and readers above call on the way.
 grant execute on function
   translation_private.create_job(jsonb, text[], text, text, int, jsonb, text, timestamptz, text, text, text, jsonb, uuid[]),
   translation_private.preview_price(jsonb, text[], text, text, jsonb), translation_private.cancel_job(uuid), translation_private.retry_job(uuid),
+  translation_private.set_term(text, text, text, text, boolean, boolean), translation_private.delete_term(bigint),
   translation_private.without_content(public.translation_jobs), translation_private.job_document(public.translation_jobs),
   translation_private.refuse(int, text, text, text)
 to authenticated;
