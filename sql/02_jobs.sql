@@ -150,11 +150,12 @@ comment on column public.translation_jobs.cancelled_at is 'When it was cancelled
 -- The index is the ORDER BY of the claim, type by type; nothing else may tempt the planner there.
 create index if not exists translation_jobs_claim on public.translation_jobs (job_type, priority desc, turn, seq)
   where status = 'pending';
-create index if not exists translation_jobs_due on public.translation_jobs (run_at)
+create index if not exists translation_jobs_due on public.translation_jobs (job_type, run_at)
   where status in ('scheduled', 'retrying');
 -- A user's unfinished jobs: his last turn and his waiting cap, both one short scan.
 create index if not exists translation_jobs_live on public.translation_jobs (user_id, turn desc nulls last)
   where status in ('pending', 'scheduled', 'blocked', 'processing', 'retrying');
+create unique index if not exists translation_jobs_seq on public.translation_jobs (seq);
 create index if not exists translation_jobs_of_user on public.translation_jobs (user_id, seq desc);
 create index if not exists translation_jobs_of_user_by_status on public.translation_jobs (user_id, status, seq desc);
 create index if not exists translation_jobs_of_user_by_subject on public.translation_jobs (user_id, subject, seq desc)

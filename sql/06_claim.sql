@@ -3,8 +3,8 @@
 -- Callers: workers (service_role). Nothing here waits for a row lock: claims skip what is locked, so a
 -- claim can neither block nor deadlock. Reclaiming lost jobs is 09_rescue, never an OR in this query.
 
--- Due jobs become pending: a statement of its own on its own index, bounded.
-create or replace function translation_private.promote(p_limit int, p_now timestamptz) returns int
+-- Due jobs become pending: a statement of its own on its own index, bounded, for the types somebody takes.
+create or replace function translation_private.promote(p_job_types text[], p_limit int, p_now timestamptz) returns int
 language plpgsql set search_path = ''
 as $$
 declare
@@ -13,14 +13,16 @@ begin
   update public.translation_jobs as j
   set status = 'pending', revision = j.revision + 1, turn = translation_private.next_turn(j.user_id, j.turn_cost), ready_at = p_now, updated_at = p_now
   where j.id in (
-    select due.id from public.translation_jobs due
-    where due.status in ('scheduled', 'retrying') and due.run_at <= p_now
-    order by due.run_at limit p_limit
-    for no key update skip locked);
+    select job.id from unnest(p_job_types) as wanted (job_type)
+    cross join lateral (
+      select due.id from public.translation_jobs due
+      where due.job_type = wanted.job_type and due.status in ('scheduled', 'retrying') and due.run_at <= p_now
+      order by due.run_at limit p_limit
+      for no key update skip locked) as job);
   get diagnostics v_count = row_count;
   return v_count;
 end $$;
-comment on function translation_private.promote(int, timestamptz) is 'Scheduled and retrying jobs whose time has come: pending, with a turn. Returns how many.';
+comment on function translation_private.promote(text[], int, timestamptz) is 'Scheduled and retrying jobs whose time has come, p_limit of each type: pending, with a turn. Returns how many.';
 
 -- What a claim hands out, read back from the claim rows: the same for the first call and a repeated one.
 create or replace function translation_private.claimed(p_worker_id text, p_claim_id uuid, p_now timestamptz)
@@ -71,7 +73,7 @@ begin
     return query select * from translation_private.claimed(p_worker_id, p_claim_id, v_now);
     return;
   end if;
-  if translation_private.promote(100, v_now) > v_limit then
+  if translation_private.promote(p_job_types, 100, v_now) > v_limit then
     perform translation_private.announce('ready', null, 0, 1);
   end if;
 

@@ -4,19 +4,38 @@
 -- after its answer was lost changes nothing and answers the same. Set-based: many items of many jobs a call.
 -- Locks: jobs by id (children that wait for them included), then claims, items, balances, ledger.
 
--- The jobs of a call and everything that may have to move with them, locked in one order.
+create or replace function translation_private.family(p_job_ids uuid[]) returns uuid[]
+language sql stable set search_path = ''
+as $$
+  with recursive family as (
+    select unnest(p_job_ids) as id
+    union
+    select d.child_id from family f join public.translation_job_dependencies d on d.parent_id = f.id
+  ) select coalesce(array_agg(f.id), '{}') from family f
+$$;
+comment on function translation_private.family(uuid[]) is 'Jobs and whatever waits for them, directly or not.';
+
+-- The jobs of a call and everything that may have to move with them, locked in one order. A child may be born
+-- while we wait for its parent; locking it afterwards, out of order, is a deadlock waiting for its day. Rolling
+-- the block back gives all its locks up, and we begin again with the larger family.
 create or replace function translation_private.lock_jobs(p_job_ids uuid[]) returns void
 language plpgsql set search_path = ''
 as $$
+declare
+  v_family uuid[];
 begin
-  perform from public.translation_jobs j
-  where j.id in (
-    with recursive family as (
-      select unnest(p_job_ids) as id
-      union
-      select d.child_id from family f join public.translation_job_dependencies d on d.parent_id = f.id
-    ) select f.id from family f)
-  order by j.id for no key update;
+  loop
+    v_family := translation_private.family(p_job_ids);
+    begin
+      perform from public.translation_jobs j where j.id = any (v_family) order by j.id for no key update;
+      if translation_private.family(p_job_ids) <@ v_family then
+        return;
+      end if;
+      raise exception using errcode = 'TJ001', message = 'A child was born.';
+    exception when sqlstate 'TJ001' then
+      null;
+    end;
+  end loop;
 end $$;
 comment on function translation_private.lock_jobs(uuid[]) is 'Locks jobs and whatever waits for them, by id: the first lock of every call that ends something.';
 
@@ -47,10 +66,12 @@ begin
       progress_message = left(e.message, 200),
       eta_at = p_now + make_interval(secs => least(e.eta_ms, 604800000) / 1000.0), updated_at = p_now
   from jsonb_to_recordset(p_entries) as e (job_id uuid, token bigint, item text, progress int, message text, eta_ms bigint)
+  join public.translation_job_claims c on c.job_id = e.job_id and c.token = e.token and c.worker_id = p_worker_id
   where j.id = e.job_id and j.id = any (v_ids) and e.item is null;
   with counted as (
-    select e.job_id, i.item, i.chunks_done, i.chunks_total
-    from jsonb_to_recordset(p_entries) as e (job_id uuid, item text, items jsonb)
+    select e.job_id, e.token, i.item, i.chunks_done, i.chunks_total
+    from jsonb_to_recordset(p_entries) as e (job_id uuid, token bigint, item text, items jsonb)
+    join public.translation_job_claims c on c.job_id = e.job_id and c.token = e.token and c.worker_id = p_worker_id
     cross join lateral jsonb_to_recordset(coalesce(e.items, '[]')) as i (item text, chunks_done int, chunks_total int)
     where e.item is null and e.job_id = any (v_ids)
   ), moved as (
@@ -59,6 +80,8 @@ begin
         chunks_done = coalesce(counted.chunks_done, i.chunks_done), chunks_total = coalesce(counted.chunks_total, i.chunks_total)
     from counted
     where i.job_id = counted.job_id and i.item = counted.item and i.status in ('pending', 'processing')
+      -- Progress that a record has overtaken must not reopen what was recorded.
+      and i.recorded_token is distinct from counted.token
       and (i.status, i.chunks_done, i.chunks_total) is distinct from ('processing', counted.chunks_done, counted.chunks_total)
     returning i.job_id, i.chunks_done
   )
@@ -108,8 +131,8 @@ begin
         then (random() * least(300000, 1000 * 2 ^ coalesce(i.attempts, 0)))::bigint
         when e.retry_after_ms is null then 15000 else 1000 end) as wait_ms,
       case
-        when e.nth > 1 then 'already'
-        when c.job_id is not null and i.status in ('pending', 'processing') and i.recorded_token is distinct from e.token then 'recorded'
+        when c.job_id is not null and i.status in ('pending', 'processing') and i.recorded_token is distinct from e.token
+          then case when e.nth > 1 then 'already' else 'recorded' end
         when i.recorded_token = e.token then 'already'
         when j.status = 'cancelled' then 'cancelled'
         else 'lost'

@@ -103,6 +103,29 @@ end $$;
 comment on function translation_private.settle_jobs(uuid[], timestamptz) is
   'Brings job rows in line with their items; ends claim and attempt when the run or the job is over.';
 
+create or replace function translation_private.start_children(p_job_ids uuid[], p_now timestamptz) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  update public.translation_jobs j
+  set status = case when j.run_at > p_now then 'scheduled' else 'pending' end, revision = j.revision + 1,
+      turn = case when j.run_at > p_now then null else translation_private.next_turn(j.user_id, j.turn_cost) end,
+      ready_at = p_now, deadline_at = greatest(j.run_at, p_now) + interval '24 hours', updated_at = p_now
+  where j.id = any (p_job_ids);
+  perform translation_private.announce('ready', p_job_ids[1], 0, cardinality(p_job_ids));
+end $$;
+comment on function translation_private.start_children(uuid[], timestamptz) is 'Blocked jobs that wait for nothing any more: pending, or scheduled.';
+
+create or replace function translation_private.cancel_children(p_job_ids uuid[], p_now timestamptz) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  perform translation_private.close_items(p_job_ids, 'cancelled',
+    '{"class": "bad_request", "message": "A job it waited for did not complete."}', p_now);
+  perform translation_private.settle_jobs(p_job_ids, p_now);
+end $$;
+comment on function translation_private.cancel_children(uuid[], timestamptz) is 'Blocked jobs whose parent did not complete: cancelled and refunded.';
+
 -- Children of jobs that have ended: unblocked when every parent completed, cancelled when one did not.
 create or replace function translation_private.settle_children(p_parent_ids uuid[], p_now timestamptz) returns void
 language plpgsql set search_path = ''
@@ -124,20 +147,49 @@ begin
       and c.id in (select e.child_id from public.translation_job_dependencies e where e.parent_id = any (p_parent_ids))
     group by c.id) as child;
   if v_ready is not null then
-    update public.translation_jobs j
-    set status = case when j.run_at > p_now then 'scheduled' else 'pending' end, revision = j.revision + 1,
-        turn = case when j.run_at > p_now then null else translation_private.next_turn(j.user_id, j.turn_cost) end,
-        ready_at = p_now, deadline_at = greatest(j.run_at, p_now) + interval '24 hours', updated_at = p_now
-    where j.id = any (v_ready);
-    perform translation_private.announce('ready', v_ready[1], 0, cardinality(v_ready));
+    perform translation_private.start_children(v_ready, p_now);
   end if;
   if v_cancel is not null then
-    perform translation_private.close_items(v_cancel, 'cancelled',
-      '{"class": "bad_request", "message": "A job it waited for did not complete."}', p_now);
-    perform translation_private.settle_jobs(v_cancel, p_now);
+    perform translation_private.cancel_children(v_cancel, p_now);
   end if;
 end $$;
 comment on function translation_private.settle_children(uuid[], timestamptz) is 'What waits for jobs that have just ended: starts, or is cancelled and refunded.';
+
+-- A parent that is deleted (its user was) did not complete: what waited for it must not wait for ever.
+create or replace function translation_private.release_orphans() returns trigger
+language plpgsql set search_path = ''
+as $$
+declare
+  v_now timestamptz := translation_private.clock();
+  v_orphans uuid[];
+  v_cancel uuid[];
+  v_ready uuid[];
+begin
+  select array_agg(distinct g.child_id) into v_orphans
+  from gone g join public.translation_jobs c on c.id = g.child_id
+  where c.status = 'blocked' and not exists (select from public.translation_jobs p where p.id = g.parent_id);
+  if v_orphans is null then
+    return null;
+  end if;
+  perform translation_private.lock_jobs(v_orphans);
+  select array_agg(distinct g.child_id) into v_cancel from gone g
+  where g.child_id = any (v_orphans) and g.after_failure = 'cancel';
+  if v_cancel is not null then
+    perform translation_private.cancel_children(v_cancel, v_now);
+  end if;
+  select array_agg(c.id) into v_ready from public.translation_jobs c
+  where c.id = any (v_orphans) and c.status = 'blocked' and not exists (
+    select from public.translation_job_dependencies d join public.translation_jobs p on p.id = d.parent_id
+    where d.child_id = c.id and p.completed_at is null);
+  if v_ready is not null then
+    perform translation_private.start_children(v_ready, v_now);
+  end if;
+  return null;
+end $$;
+comment on function translation_private.release_orphans() is 'Cancels and refunds, or starts, jobs whose parent was deleted.';
+create or replace trigger translation_job_dependencies_orphans
+  after delete on public.translation_job_dependencies referencing old table as gone
+  for each statement execute function translation_private.release_orphans();
 
 create or replace function translation_private.cancel_job(p_job_id uuid) returns public.translation_jobs
 language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off

@@ -4,27 +4,31 @@
 -- locked is left for the next call. Each job in a subtransaction of its own: one that cannot be rescued (an
 -- owner's trigger raises, say) never holds up the others.
 
-create or replace function public.rescue_translation_jobs(p_limit int default 20) returns int
-language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+create or replace function translation_private.rescue(p_limit int, p_spared uuid[], p_now timestamptz) returns int
+language plpgsql set search_path = ''
 as $$
 declare
-  v_now timestamptz := translation_private.clock();
   v_claim record;
   v_count int := 0;
 begin
   for v_claim in
     select c.job_id from public.translation_job_claims c
-    where c.lease_until < v_now
-    order by c.lease_until limit least(greatest(coalesce(p_limit, 20), 1), 100)
+    where c.lease_until < p_now and c.job_id <> all (p_spared)
+    order by c.lease_until limit p_limit
   loop
     begin
-      v_count := v_count + translation_private.rescue_job(v_claim.job_id, v_now)::int;
+      v_count := v_count + translation_private.rescue_job(v_claim.job_id, p_now)::int;
     exception when others then
       raise warning 'translation job % could not be rescued: %', v_claim.job_id, sqlerrm;
     end;
   end loop;
   return v_count;
 end $$;
+comment on function translation_private.rescue(int, uuid[], timestamptz) is 'Rescues up to p_limit jobs whose lease ran out, but not the spared ones.';
+
+create or replace function public.rescue_translation_jobs(p_limit int default 20) returns int
+language sql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$ select translation_private.rescue(least(greatest(coalesce(p_limit, 20), 1), 100), '{}', translation_private.clock()) $$;
 comment on function public.rescue_translation_jobs(int) is
   'Takes jobs back from workers whose lease ran out. Returns how many.';
 
@@ -35,9 +39,13 @@ declare
   v_claim public.translation_job_claims;
   v_lost int;
 begin
-  perform from public.translation_jobs where id = p_job_id for no key update skip locked;
-  if not found then
-    return false;
+  if exists (select from public.translation_job_dependencies where parent_id = p_job_id) then
+    perform translation_private.lock_jobs(array[p_job_id]);  -- it may end here, and its children with it
+  else
+    perform from public.translation_jobs where id = p_job_id for no key update skip locked;
+    if not found then
+      return false;
+    end if;
   end if;
   delete from public.translation_job_claims where job_id = p_job_id and lease_until < p_now returning * into v_claim;
   if not found then
@@ -52,7 +60,6 @@ begin
   if v_lost < 3 then
     perform translation_private.requeue(array[p_job_id], p_now);
   else
-    perform translation_private.lock_jobs(array[p_job_id]);
     perform translation_private.close_items(array[p_job_id], 'failed',
       '{"class": "internal", "message": "Three workers in a row stopped while working on this job."}', p_now);
     perform translation_private.settle_jobs(array[p_job_id], p_now);
@@ -93,8 +100,16 @@ begin
     delete from public.translation_languages where worker_id = p_worker_id;
   end if;
 
-  -- Progress first (jobs), then leases (claims): the order of locks everywhere. A claim that somebody has
-  -- locked is being ended, or will be renewed by the next beat.
+  -- What may wait for a lock comes first, while we hold none that another call waits for: the rescue. Leases
+  -- of this very report are spared: late is not lost as long as nobody else has taken the job.
+  v_rescued := translation_private.rescue(
+    20, array(select l.job_id from jsonb_to_recordset(v_leases) as l (job_id uuid) where l.job_id is not null), v_now);
+  v_promoted := translation_private.promote(v_types, 100, v_now);
+  if v_promoted > 0 then
+    perform translation_private.announce('ready', null, 0, v_promoted);
+  end if;
+  -- Progress (jobs), then leases (claims), skipping what is locked: a claim that somebody has locked is being
+  -- ended, or will be renewed by the next beat.
   if jsonb_array_length(coalesce(p_report -> 'progress', '[]')) > 0 then
     perform translation_private.write_progress(p_worker_id, p_report -> 'progress', v_now);
   end if;
@@ -111,11 +126,6 @@ begin
     select from public.translation_job_claims c
     where c.job_id = l.job_id and c.token = l.token and c.worker_id = p_worker_id);
 
-  v_rescued := public.rescue_translation_jobs(20);
-  v_promoted := translation_private.promote(100, v_now);
-  if v_promoted > 0 then
-    perform translation_private.announce('ready', null, 0, v_promoted);
-  end if;
   if p_report ->> 'probe' = 'true' then
     perform translation_private.broadcast('beat', jsonb_build_object('worker_id', p_worker_id));
   end if;
@@ -132,8 +142,11 @@ begin
       select from unnest(v_types) as t (job_type)
       cross join lateral (select from public.translation_jobs j where j.job_type = t.job_type and j.status = 'pending' limit 1) as j),
     'next_due_ms', (
-      select greatest(0, translation_private.as_ms(due.run_at - v_now)) from public.translation_jobs due
-      where due.status in ('scheduled', 'retrying') order by due.run_at limit 1),
+      select greatest(0, translation_private.as_ms(min(due.run_at) - v_now)) from unnest(v_types) as t (job_type)
+      cross join lateral (
+        select j.run_at from public.translation_jobs j
+        where j.job_type = t.job_type and j.status in ('scheduled', 'retrying') order by j.run_at limit 1) as due
+      having min(due.run_at) is not null),
     'next_rescue_ms', (
       select greatest(0, translation_private.as_ms(c.lease_until - v_now)) from public.translation_job_claims c
       where c.worker_id <> p_worker_id order by c.lease_until limit 1),

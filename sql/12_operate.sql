@@ -193,8 +193,7 @@ as $$ select translation_private.delete_term(p_id) $$;
 comment on function public.delete_translation_term(bigint) is 'Removes a term from the caller''s glossary.';
 
 -- One readable row a job, for the table view of the dashboard and for people's own queries.
-drop view if exists public.translation_jobs_overview;
-create view public.translation_jobs_overview with (security_invoker = true) as
+create or replace view public.translation_jobs_overview with (security_invoker = true) as
 select j.seq, coalesce(j.title, j.subject, j.job_type) as job, j.status, j.progress || ' %' as progress, items.languages, j.worker_id as worker,
   j.found_by, j.attempts, j.error ->> 'message' as error,
   case when j.credits_reserved > 0

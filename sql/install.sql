@@ -233,11 +233,12 @@ comment on column public.translation_jobs.cancelled_at is 'When it was cancelled
 -- The index is the ORDER BY of the claim, type by type; nothing else may tempt the planner there.
 create index if not exists translation_jobs_claim on public.translation_jobs (job_type, priority desc, turn, seq)
   where status = 'pending';
-create index if not exists translation_jobs_due on public.translation_jobs (run_at)
+create index if not exists translation_jobs_due on public.translation_jobs (job_type, run_at)
   where status in ('scheduled', 'retrying');
 -- A user's unfinished jobs: his last turn and his waiting cap, both one short scan.
 create index if not exists translation_jobs_live on public.translation_jobs (user_id, turn desc nulls last)
   where status in ('pending', 'scheduled', 'blocked', 'processing', 'retrying');
+create unique index if not exists translation_jobs_seq on public.translation_jobs (seq);
 create index if not exists translation_jobs_of_user on public.translation_jobs (user_id, seq desc);
 create index if not exists translation_jobs_of_user_by_status on public.translation_jobs (user_id, status, seq desc);
 create index if not exists translation_jobs_of_user_by_subject on public.translation_jobs (user_id, subject, seq desc)
@@ -1151,8 +1152,8 @@ create or replace trigger translation_jobs_status_by_hand
 -- Callers: workers (service_role). Nothing here waits for a row lock: claims skip what is locked, so a
 -- claim can neither block nor deadlock. Reclaiming lost jobs is 09_rescue, never an OR in this query.
 
--- Due jobs become pending: a statement of its own on its own index, bounded.
-create or replace function translation_private.promote(p_limit int, p_now timestamptz) returns int
+-- Due jobs become pending: a statement of its own on its own index, bounded, for the types somebody takes.
+create or replace function translation_private.promote(p_job_types text[], p_limit int, p_now timestamptz) returns int
 language plpgsql set search_path = ''
 as $$
 declare
@@ -1161,14 +1162,16 @@ begin
   update public.translation_jobs as j
   set status = 'pending', revision = j.revision + 1, turn = translation_private.next_turn(j.user_id, j.turn_cost), ready_at = p_now, updated_at = p_now
   where j.id in (
-    select due.id from public.translation_jobs due
-    where due.status in ('scheduled', 'retrying') and due.run_at <= p_now
-    order by due.run_at limit p_limit
-    for no key update skip locked);
+    select job.id from unnest(p_job_types) as wanted (job_type)
+    cross join lateral (
+      select due.id from public.translation_jobs due
+      where due.job_type = wanted.job_type and due.status in ('scheduled', 'retrying') and due.run_at <= p_now
+      order by due.run_at limit p_limit
+      for no key update skip locked) as job);
   get diagnostics v_count = row_count;
   return v_count;
 end $$;
-comment on function translation_private.promote(int, timestamptz) is 'Scheduled and retrying jobs whose time has come: pending, with a turn. Returns how many.';
+comment on function translation_private.promote(text[], int, timestamptz) is 'Scheduled and retrying jobs whose time has come, p_limit of each type: pending, with a turn. Returns how many.';
 
 -- What a claim hands out, read back from the claim rows: the same for the first call and a repeated one.
 create or replace function translation_private.claimed(p_worker_id text, p_claim_id uuid, p_now timestamptz)
@@ -1219,7 +1222,7 @@ begin
     return query select * from translation_private.claimed(p_worker_id, p_claim_id, v_now);
     return;
   end if;
-  if translation_private.promote(100, v_now) > v_limit then
+  if translation_private.promote(p_job_types, 100, v_now) > v_limit then
     perform translation_private.announce('ready', null, 0, 1);
   end if;
 
@@ -1319,19 +1322,38 @@ comment on function translation_private.requeue(uuid[], timestamptz) is 'Pending
 -- after its answer was lost changes nothing and answers the same. Set-based: many items of many jobs a call.
 -- Locks: jobs by id (children that wait for them included), then claims, items, balances, ledger.
 
--- The jobs of a call and everything that may have to move with them, locked in one order.
+create or replace function translation_private.family(p_job_ids uuid[]) returns uuid[]
+language sql stable set search_path = ''
+as $$
+  with recursive family as (
+    select unnest(p_job_ids) as id
+    union
+    select d.child_id from family f join public.translation_job_dependencies d on d.parent_id = f.id
+  ) select coalesce(array_agg(f.id), '{}') from family f
+$$;
+comment on function translation_private.family(uuid[]) is 'Jobs and whatever waits for them, directly or not.';
+
+-- The jobs of a call and everything that may have to move with them, locked in one order. A child may be born
+-- while we wait for its parent; locking it afterwards, out of order, is a deadlock waiting for its day. Rolling
+-- the block back gives all its locks up, and we begin again with the larger family.
 create or replace function translation_private.lock_jobs(p_job_ids uuid[]) returns void
 language plpgsql set search_path = ''
 as $$
+declare
+  v_family uuid[];
 begin
-  perform from public.translation_jobs j
-  where j.id in (
-    with recursive family as (
-      select unnest(p_job_ids) as id
-      union
-      select d.child_id from family f join public.translation_job_dependencies d on d.parent_id = f.id
-    ) select f.id from family f)
-  order by j.id for no key update;
+  loop
+    v_family := translation_private.family(p_job_ids);
+    begin
+      perform from public.translation_jobs j where j.id = any (v_family) order by j.id for no key update;
+      if translation_private.family(p_job_ids) <@ v_family then
+        return;
+      end if;
+      raise exception using errcode = 'TJ001', message = 'A child was born.';
+    exception when sqlstate 'TJ001' then
+      null;
+    end;
+  end loop;
 end $$;
 comment on function translation_private.lock_jobs(uuid[]) is 'Locks jobs and whatever waits for them, by id: the first lock of every call that ends something.';
 
@@ -1362,10 +1384,12 @@ begin
       progress_message = left(e.message, 200),
       eta_at = p_now + make_interval(secs => least(e.eta_ms, 604800000) / 1000.0), updated_at = p_now
   from jsonb_to_recordset(p_entries) as e (job_id uuid, token bigint, item text, progress int, message text, eta_ms bigint)
+  join public.translation_job_claims c on c.job_id = e.job_id and c.token = e.token and c.worker_id = p_worker_id
   where j.id = e.job_id and j.id = any (v_ids) and e.item is null;
   with counted as (
-    select e.job_id, i.item, i.chunks_done, i.chunks_total
-    from jsonb_to_recordset(p_entries) as e (job_id uuid, item text, items jsonb)
+    select e.job_id, e.token, i.item, i.chunks_done, i.chunks_total
+    from jsonb_to_recordset(p_entries) as e (job_id uuid, token bigint, item text, items jsonb)
+    join public.translation_job_claims c on c.job_id = e.job_id and c.token = e.token and c.worker_id = p_worker_id
     cross join lateral jsonb_to_recordset(coalesce(e.items, '[]')) as i (item text, chunks_done int, chunks_total int)
     where e.item is null and e.job_id = any (v_ids)
   ), moved as (
@@ -1374,6 +1398,8 @@ begin
         chunks_done = coalesce(counted.chunks_done, i.chunks_done), chunks_total = coalesce(counted.chunks_total, i.chunks_total)
     from counted
     where i.job_id = counted.job_id and i.item = counted.item and i.status in ('pending', 'processing')
+      -- Progress that a record has overtaken must not reopen what was recorded.
+      and i.recorded_token is distinct from counted.token
       and (i.status, i.chunks_done, i.chunks_total) is distinct from ('processing', counted.chunks_done, counted.chunks_total)
     returning i.job_id, i.chunks_done
   )
@@ -1423,8 +1449,8 @@ begin
         then (random() * least(300000, 1000 * 2 ^ coalesce(i.attempts, 0)))::bigint
         when e.retry_after_ms is null then 15000 else 1000 end) as wait_ms,
       case
-        when e.nth > 1 then 'already'
-        when c.job_id is not null and i.status in ('pending', 'processing') and i.recorded_token is distinct from e.token then 'recorded'
+        when c.job_id is not null and i.status in ('pending', 'processing') and i.recorded_token is distinct from e.token
+          then case when e.nth > 1 then 'already' else 'recorded' end
         when i.recorded_token = e.token then 'already'
         when j.status = 'cancelled' then 'cancelled'
         else 'lost'
@@ -1597,6 +1623,29 @@ end $$;
 comment on function translation_private.settle_jobs(uuid[], timestamptz) is
   'Brings job rows in line with their items; ends claim and attempt when the run or the job is over.';
 
+create or replace function translation_private.start_children(p_job_ids uuid[], p_now timestamptz) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  update public.translation_jobs j
+  set status = case when j.run_at > p_now then 'scheduled' else 'pending' end, revision = j.revision + 1,
+      turn = case when j.run_at > p_now then null else translation_private.next_turn(j.user_id, j.turn_cost) end,
+      ready_at = p_now, deadline_at = greatest(j.run_at, p_now) + interval '24 hours', updated_at = p_now
+  where j.id = any (p_job_ids);
+  perform translation_private.announce('ready', p_job_ids[1], 0, cardinality(p_job_ids));
+end $$;
+comment on function translation_private.start_children(uuid[], timestamptz) is 'Blocked jobs that wait for nothing any more: pending, or scheduled.';
+
+create or replace function translation_private.cancel_children(p_job_ids uuid[], p_now timestamptz) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  perform translation_private.close_items(p_job_ids, 'cancelled',
+    '{"class": "bad_request", "message": "A job it waited for did not complete."}', p_now);
+  perform translation_private.settle_jobs(p_job_ids, p_now);
+end $$;
+comment on function translation_private.cancel_children(uuid[], timestamptz) is 'Blocked jobs whose parent did not complete: cancelled and refunded.';
+
 -- Children of jobs that have ended: unblocked when every parent completed, cancelled when one did not.
 create or replace function translation_private.settle_children(p_parent_ids uuid[], p_now timestamptz) returns void
 language plpgsql set search_path = ''
@@ -1618,20 +1667,49 @@ begin
       and c.id in (select e.child_id from public.translation_job_dependencies e where e.parent_id = any (p_parent_ids))
     group by c.id) as child;
   if v_ready is not null then
-    update public.translation_jobs j
-    set status = case when j.run_at > p_now then 'scheduled' else 'pending' end, revision = j.revision + 1,
-        turn = case when j.run_at > p_now then null else translation_private.next_turn(j.user_id, j.turn_cost) end,
-        ready_at = p_now, deadline_at = greatest(j.run_at, p_now) + interval '24 hours', updated_at = p_now
-    where j.id = any (v_ready);
-    perform translation_private.announce('ready', v_ready[1], 0, cardinality(v_ready));
+    perform translation_private.start_children(v_ready, p_now);
   end if;
   if v_cancel is not null then
-    perform translation_private.close_items(v_cancel, 'cancelled',
-      '{"class": "bad_request", "message": "A job it waited for did not complete."}', p_now);
-    perform translation_private.settle_jobs(v_cancel, p_now);
+    perform translation_private.cancel_children(v_cancel, p_now);
   end if;
 end $$;
 comment on function translation_private.settle_children(uuid[], timestamptz) is 'What waits for jobs that have just ended: starts, or is cancelled and refunded.';
+
+-- A parent that is deleted (its user was) did not complete: what waited for it must not wait for ever.
+create or replace function translation_private.release_orphans() returns trigger
+language plpgsql set search_path = ''
+as $$
+declare
+  v_now timestamptz := translation_private.clock();
+  v_orphans uuid[];
+  v_cancel uuid[];
+  v_ready uuid[];
+begin
+  select array_agg(distinct g.child_id) into v_orphans
+  from gone g join public.translation_jobs c on c.id = g.child_id
+  where c.status = 'blocked' and not exists (select from public.translation_jobs p where p.id = g.parent_id);
+  if v_orphans is null then
+    return null;
+  end if;
+  perform translation_private.lock_jobs(v_orphans);
+  select array_agg(distinct g.child_id) into v_cancel from gone g
+  where g.child_id = any (v_orphans) and g.after_failure = 'cancel';
+  if v_cancel is not null then
+    perform translation_private.cancel_children(v_cancel, v_now);
+  end if;
+  select array_agg(c.id) into v_ready from public.translation_jobs c
+  where c.id = any (v_orphans) and c.status = 'blocked' and not exists (
+    select from public.translation_job_dependencies d join public.translation_jobs p on p.id = d.parent_id
+    where d.child_id = c.id and p.completed_at is null);
+  if v_ready is not null then
+    perform translation_private.start_children(v_ready, v_now);
+  end if;
+  return null;
+end $$;
+comment on function translation_private.release_orphans() is 'Cancels and refunds, or starts, jobs whose parent was deleted.';
+create or replace trigger translation_job_dependencies_orphans
+  after delete on public.translation_job_dependencies referencing old table as gone
+  for each statement execute function translation_private.release_orphans();
 
 create or replace function translation_private.cancel_job(p_job_id uuid) returns public.translation_jobs
 language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
@@ -1712,27 +1790,31 @@ comment on function public.retry_translation_job(uuid) is
 -- locked is left for the next call. Each job in a subtransaction of its own: one that cannot be rescued (an
 -- owner's trigger raises, say) never holds up the others.
 
-create or replace function public.rescue_translation_jobs(p_limit int default 20) returns int
-language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+create or replace function translation_private.rescue(p_limit int, p_spared uuid[], p_now timestamptz) returns int
+language plpgsql set search_path = ''
 as $$
 declare
-  v_now timestamptz := translation_private.clock();
   v_claim record;
   v_count int := 0;
 begin
   for v_claim in
     select c.job_id from public.translation_job_claims c
-    where c.lease_until < v_now
-    order by c.lease_until limit least(greatest(coalesce(p_limit, 20), 1), 100)
+    where c.lease_until < p_now and c.job_id <> all (p_spared)
+    order by c.lease_until limit p_limit
   loop
     begin
-      v_count := v_count + translation_private.rescue_job(v_claim.job_id, v_now)::int;
+      v_count := v_count + translation_private.rescue_job(v_claim.job_id, p_now)::int;
     exception when others then
       raise warning 'translation job % could not be rescued: %', v_claim.job_id, sqlerrm;
     end;
   end loop;
   return v_count;
 end $$;
+comment on function translation_private.rescue(int, uuid[], timestamptz) is 'Rescues up to p_limit jobs whose lease ran out, but not the spared ones.';
+
+create or replace function public.rescue_translation_jobs(p_limit int default 20) returns int
+language sql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$ select translation_private.rescue(least(greatest(coalesce(p_limit, 20), 1), 100), '{}', translation_private.clock()) $$;
 comment on function public.rescue_translation_jobs(int) is
   'Takes jobs back from workers whose lease ran out. Returns how many.';
 
@@ -1743,9 +1825,13 @@ declare
   v_claim public.translation_job_claims;
   v_lost int;
 begin
-  perform from public.translation_jobs where id = p_job_id for no key update skip locked;
-  if not found then
-    return false;
+  if exists (select from public.translation_job_dependencies where parent_id = p_job_id) then
+    perform translation_private.lock_jobs(array[p_job_id]);  -- it may end here, and its children with it
+  else
+    perform from public.translation_jobs where id = p_job_id for no key update skip locked;
+    if not found then
+      return false;
+    end if;
   end if;
   delete from public.translation_job_claims where job_id = p_job_id and lease_until < p_now returning * into v_claim;
   if not found then
@@ -1760,7 +1846,6 @@ begin
   if v_lost < 3 then
     perform translation_private.requeue(array[p_job_id], p_now);
   else
-    perform translation_private.lock_jobs(array[p_job_id]);
     perform translation_private.close_items(array[p_job_id], 'failed',
       '{"class": "internal", "message": "Three workers in a row stopped while working on this job."}', p_now);
     perform translation_private.settle_jobs(array[p_job_id], p_now);
@@ -1801,8 +1886,16 @@ begin
     delete from public.translation_languages where worker_id = p_worker_id;
   end if;
 
-  -- Progress first (jobs), then leases (claims): the order of locks everywhere. A claim that somebody has
-  -- locked is being ended, or will be renewed by the next beat.
+  -- What may wait for a lock comes first, while we hold none that another call waits for: the rescue. Leases
+  -- of this very report are spared: late is not lost as long as nobody else has taken the job.
+  v_rescued := translation_private.rescue(
+    20, array(select l.job_id from jsonb_to_recordset(v_leases) as l (job_id uuid) where l.job_id is not null), v_now);
+  v_promoted := translation_private.promote(v_types, 100, v_now);
+  if v_promoted > 0 then
+    perform translation_private.announce('ready', null, 0, v_promoted);
+  end if;
+  -- Progress (jobs), then leases (claims), skipping what is locked: a claim that somebody has locked is being
+  -- ended, or will be renewed by the next beat.
   if jsonb_array_length(coalesce(p_report -> 'progress', '[]')) > 0 then
     perform translation_private.write_progress(p_worker_id, p_report -> 'progress', v_now);
   end if;
@@ -1819,11 +1912,6 @@ begin
     select from public.translation_job_claims c
     where c.job_id = l.job_id and c.token = l.token and c.worker_id = p_worker_id);
 
-  v_rescued := public.rescue_translation_jobs(20);
-  v_promoted := translation_private.promote(100, v_now);
-  if v_promoted > 0 then
-    perform translation_private.announce('ready', null, 0, v_promoted);
-  end if;
   if p_report ->> 'probe' = 'true' then
     perform translation_private.broadcast('beat', jsonb_build_object('worker_id', p_worker_id));
   end if;
@@ -1840,8 +1928,11 @@ begin
       select from unnest(v_types) as t (job_type)
       cross join lateral (select from public.translation_jobs j where j.job_type = t.job_type and j.status = 'pending' limit 1) as j),
     'next_due_ms', (
-      select greatest(0, translation_private.as_ms(due.run_at - v_now)) from public.translation_jobs due
-      where due.status in ('scheduled', 'retrying') order by due.run_at limit 1),
+      select greatest(0, translation_private.as_ms(min(due.run_at) - v_now)) from unnest(v_types) as t (job_type)
+      cross join lateral (
+        select j.run_at from public.translation_jobs j
+        where j.job_type = t.job_type and j.status in ('scheduled', 'retrying') order by j.run_at limit 1) as due
+      having min(due.run_at) is not null),
     'next_rescue_ms', (
       select greatest(0, translation_private.as_ms(c.lease_until - v_now)) from public.translation_job_claims c
       where c.worker_id <> p_worker_id order by c.lease_until limit 1),
@@ -2286,8 +2377,7 @@ as $$ select translation_private.delete_term(p_id) $$;
 comment on function public.delete_translation_term(bigint) is 'Removes a term from the caller''s glossary.';
 
 -- One readable row a job, for the table view of the dashboard and for people's own queries.
-drop view if exists public.translation_jobs_overview;
-create view public.translation_jobs_overview with (security_invoker = true) as
+create or replace view public.translation_jobs_overview with (security_invoker = true) as
 select j.seq, coalesce(j.title, j.subject, j.job_type) as job, j.status, j.progress || ' %' as progress, items.languages, j.worker_id as worker,
   j.found_by, j.attempts, j.error ->> 'message' as error,
   case when j.credits_reserved > 0

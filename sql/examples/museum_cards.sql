@@ -5,6 +5,8 @@
 -- card after a crash. If this trigger raises, that one job fails with class internal and is refunded.
 -- Paste it after install.sql; it may be run again.
 
+begin;
+
 create table if not exists public.museum_cards (
   id           bigint generated always as identity primary key,
   user_id      uuid not null references auth.users (id) on delete cascade,
@@ -42,3 +44,5 @@ create or replace trigger fill_museum_card
   after update of status on public.translation_job_items for each row
   when (new.status = 'completed' and old.status <> 'completed')
   execute function public.fill_museum_card();
+
+commit;

@@ -326,6 +326,24 @@ def test_an_edge_may_say_run_anyway(db: Database, create: Create, claim: Claim, 
     assert job(child["id"])["status"] == "pending"
 
 
+def test_a_job_whose_parents_user_is_deleted_does_not_wait_for_ever(
+    db: Database, user: str, create: Create, job: Job
+) -> None:
+    other = db.user(credits=100)
+    enqueue = {"p_job_type": "translation", "p_content": "Next", "p_items": ["fr"], "p_user_id": user}
+    parents = [create("es", as_=other)["id"], create("es", as_=other)["id"]]
+    cancelled = db.rpc("enqueue_translation_job", **enqueue, p_after=parents[:1])
+    anyway = db.rpc("enqueue_translation_job", **enqueue, p_after=parents)
+    db.run("update public.translation_job_dependencies set after_failure = 'run' where child_id = %s", anyway["id"])
+
+    db.run("delete from auth.users where id = %s", other)
+
+    assert job(cancelled["id"])["status"] == "cancelled"
+    assert job(anyway["id"])["status"] == "pending"
+    assert db.rpc("get_translation_credits", user) == {"balance": 90, "reserved": 10}
+    db.check_money()
+
+
 def test_a_deleted_user_takes_his_jobs_along_and_leaves_the_ledger(
     db: Database, user: str, create: Create, claim: Claim, record: Record
 ) -> None:
