@@ -1675,41 +1675,38 @@ begin
 end $$;
 comment on function translation_private.settle_children(uuid[], timestamptz) is 'What waits for jobs that have just ended: starts, or is cancelled and refunded.';
 
--- A parent that is deleted (its user was) did not complete: what waited for it must not wait for ever.
+-- A parent that is deleted before its end (its user was) did not complete: what waits for it must not wait for
+-- ever. The trigger's name makes it fire before the foreign keys' own, while the edges still stand; a child that
+-- goes in the same statement is already gone.
 create or replace function translation_private.release_orphans() returns trigger
 language plpgsql set search_path = ''
 as $$
 declare
   v_now timestamptz := translation_private.clock();
-  v_orphans uuid[];
   v_cancel uuid[];
-  v_ready uuid[];
+  v_run uuid[];
 begin
-  select array_agg(distinct g.child_id) into v_orphans
-  from gone g join public.translation_jobs c on c.id = g.child_id
-  where c.status = 'blocked' and not exists (select from public.translation_jobs p where p.id = g.parent_id);
-  if v_orphans is null then
-    return null;
-  end if;
-  perform translation_private.lock_jobs(v_orphans);
-  select array_agg(distinct g.child_id) into v_cancel from gone g
-  where g.child_id = any (v_orphans) and g.after_failure = 'cancel';
+  select array_agg(c.id) filter (where d.after_failure = 'cancel'), array_agg(c.id) filter (where d.after_failure = 'run')
+  into v_cancel, v_run
+  from public.translation_job_dependencies d join public.translation_jobs c on c.id = d.child_id
+  where d.parent_id = old.id and c.status = 'blocked';
+  perform translation_private.lock_jobs(v_cancel || v_run);
   if v_cancel is not null then
     perform translation_private.cancel_children(v_cancel, v_now);
   end if;
-  select array_agg(c.id) into v_ready from public.translation_jobs c
-  where c.id = any (v_orphans) and c.status = 'blocked' and not exists (
+  select array_agg(c.id) into v_run from public.translation_jobs c
+  where c.id = any (v_run) and c.status = 'blocked' and not exists (
     select from public.translation_job_dependencies d join public.translation_jobs p on p.id = d.parent_id
     where d.child_id = c.id and p.completed_at is null);
-  if v_ready is not null then
-    perform translation_private.start_children(v_ready, v_now);
+  if v_run is not null then
+    perform translation_private.start_children(v_run, v_now);
   end if;
   return null;
 end $$;
-comment on function translation_private.release_orphans() is 'Cancels and refunds, or starts, jobs whose parent was deleted.';
-create or replace trigger translation_job_dependencies_orphans
-  after delete on public.translation_job_dependencies referencing old table as gone
-  for each statement execute function translation_private.release_orphans();
+comment on function translation_private.release_orphans() is 'Cancels and refunds, or starts, what waited for a job that was deleted before its end.';
+create or replace trigger "BEFORE_RI_translation_jobs_orphans"
+  after delete on public.translation_jobs for each row when (old.completed_at is null)
+  execute function translation_private.release_orphans();
 
 create or replace function translation_private.cancel_job(p_job_id uuid) returns public.translation_jobs
 language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off

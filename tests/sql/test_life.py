@@ -344,6 +344,21 @@ def test_a_job_whose_parents_user_is_deleted_does_not_wait_for_ever(
     db.check_money()
 
 
+def test_a_parent_that_completed_may_be_deleted_without_harm_to_its_child(
+    db: Database, create: Create, claim: Claim, record: Record, job: Job
+) -> None:
+    done = create("es")
+    record(outcomes(claim()[0], "completed"))
+    running = create("es")
+    child = create("fr", after=[done["id"], running["id"]])
+
+    db.run("delete from public.translation_jobs where id = %s", done["id"])
+    assert job(child["id"])["status"] == "blocked"
+    record(outcomes(claim()[0], "completed"))
+
+    assert job(child["id"])["status"] == "pending"
+
+
 def test_a_deleted_user_takes_his_jobs_along_and_leaves_the_ledger(
     db: Database, user: str, create: Create, claim: Claim, record: Record
 ) -> None:
