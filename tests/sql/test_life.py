@@ -1,6 +1,7 @@
 """The life of a job: every row of the event table, with the money beside it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -330,7 +331,7 @@ def test_a_job_whose_parents_user_is_deleted_does_not_wait_for_ever(
     db: Database, user: str, create: Create, job: Job
 ) -> None:
     other = db.user(credits=100)
-    enqueue = {"p_job_type": "translation", "p_content": "Next", "p_items": ["fr"], "p_user_id": user}
+    enqueue: dict[str, Any] = {"p_job_type": "translation", "p_content": "Next", "p_items": ["fr"], "p_user_id": user}
     parents = [create("es", as_=other)["id"], create("es", as_=other)["id"]]
     cancelled = db.rpc("enqueue_translation_job", **enqueue, p_after=parents[:1])
     anyway = db.rpc("enqueue_translation_job", **enqueue, p_after=parents)

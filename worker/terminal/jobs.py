@@ -46,7 +46,7 @@ def create(
         "priority": priority,
         "run_at": run_at,
         "idempotency_key": idempotency_key,
-        "options": json.loads(options) if options else None,
+        "options": _read_options(options),
     }
 
     async def call(desk: Any, as_user: bool) -> dict[str, Any]:
@@ -100,6 +100,13 @@ def retry(job_id: JobId) -> None:
     """Make one new job of what failed or was cancelled, and print its id."""
     row = _at_desk(lambda desk, _: desk.retry_translation_job(job_id))
     typer.echo(row["id"])
+
+
+def _read_options(text: str | None) -> Any:
+    try:
+        return json.loads(text) if text else None
+    except ValueError as error:
+        raise errors.ConfigurationError(f"--options is not JSON: {error}.") from error
 
 
 async def _watch(desk: Any, job_id: str) -> dict[str, Any]:

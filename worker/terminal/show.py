@@ -2,6 +2,7 @@
 Jobs on a terminal: a table, one job, live bars.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -9,8 +10,9 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text  # what people typed is never markup
 
-_console = Console()
+_console = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no edge to fit
 _ENDED = ("completed", "failed", "cancelled")
 
 
@@ -22,7 +24,7 @@ def table(jobs: Sequence[Mapping[str, Any]]) -> None:
     for job in jobs:
         languages = ",".join(job.get("target_languages") or ())
         created = str(job["created_at"])[:19].replace("T", " ")
-        shown.add_row(created, job["id"], job["status"], f"{job['progress']}%", languages, job.get("title") or "")
+        shown.add_row(created, job["id"], job["status"], f"{job['progress']}%", languages, Text(job.get("title") or ""))
     _console.print(shown)
 
 
@@ -39,7 +41,7 @@ def job(job: Mapping[str, Any]) -> None:
             str(item["attempts"]),
             f"{item.get('chunks_done') or 0}/{item.get('chunks_total') or 0}",
             str(item.get("credits") or 0),
-            str(error.get("message") or ""),
+            Text(str(error.get("message") or "")),
         )
     _console.print(items)
 
