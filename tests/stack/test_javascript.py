@@ -4,13 +4,13 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import npm
 from worker.devstack.stack import Stack
 
 HERE = Path(__file__).parent / "javascript"
@@ -23,22 +23,8 @@ Scenario = Callable[[str], Awaitable[Any]]
 @pytest.fixture(scope="session")
 def installed(request: pytest.FixtureRequest) -> Path:
     """A directory with the pinned client in it, kept from run to run in pytest's cache."""
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("node and npm are not installed")
-    assert request.config.cache is not None
-    home = request.config.cache.mkdir("stack-javascript")
     manifest = (HERE / "package.json").read_text()
-    stamp = home / "installed.json"
-    if not stamp.exists() or stamp.read_text() != manifest:
-        (home / "package.json").write_text(manifest)
-        try:
-            subprocess.run(
-                ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"],
-                cwd=home, check=True, capture_output=True, text=True, timeout=INSTALL_SECONDS,
-            )  # fmt: skip
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            pytest.skip(f"registry: npm install failed: {str(error.stderr)[-300:]}")
-        stamp.write_text(manifest)
+    home = npm.install(request, "stack-javascript", manifest, seconds=INSTALL_SECONDS)
     shutil.copy(HERE / "scenarios.mjs", home)
     return home
 

@@ -1,0 +1,29 @@
+"""Packages from npm for tests, pinned, kept from run to run in pytest's cache."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def install(request: pytest.FixtureRequest, name: str, manifest: str, *, seconds: float) -> Path:
+    """A directory *name* with the packages of *manifest* in it; skips, saying why, where that cannot be had."""
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        # Whoever tried to install them before the run tells here that it was not for want of trying.
+        pytest.skip(os.environ.get("WITHOUT_NODE", "node and npm are not installed"))
+    assert request.config.cache is not None
+    home = request.config.cache.mkdir(name)
+    stamp = home / "installed.json"
+    if not stamp.exists() or stamp.read_text() != manifest:
+        (home / "package.json").write_text(manifest)
+        try:
+            subprocess.run(
+                ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"],
+                cwd=home, check=True, capture_output=True, text=True, timeout=seconds,
+            )  # fmt: skip
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            pytest.skip(f"registry: npm install of {name} failed: {str(error.stderr)[-300:]}")
+        stamp.write_text(manifest)
+    return home
