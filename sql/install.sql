@@ -1885,8 +1885,10 @@ begin
 
   -- What may wait for a lock comes first, while we hold none that another call waits for: the rescue. Leases
   -- of this very report are spared: late is not lost as long as nobody else has taken the job.
-  v_rescued := translation_private.rescue(
-    20, array(select l.job_id from jsonb_to_recordset(v_leases) as l (job_id uuid) where l.job_id is not null), v_now);
+  v_rescued := translation_private.rescue(20, array(
+    select c.job_id from public.translation_job_claims c
+    join jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint) on l.job_id = c.job_id and l.token = c.token
+    where c.worker_id = p_worker_id), v_now);
   v_promoted := translation_private.promote(v_types, 100, v_now);
   if v_promoted > 0 then
     perform translation_private.announce('ready', null, 0, v_promoted);

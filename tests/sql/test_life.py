@@ -177,6 +177,33 @@ def test_a_lease_that_ran_out_goes_to_another_worker(
     db.check_money()
 
 
+def test_a_worker_that_still_names_a_job_it_lost_does_not_keep_it_from_being_rescued(
+    db: Database, create: Create, claim: Claim
+) -> None:
+    create("es")
+    stale = claim("w1")[0]
+    db.forward("31 seconds")
+    db.rpc("rescue_translation_jobs")
+    claim("w2")
+    db.forward("31 seconds")
+    report = {"job_types": ["translation"], "leases": [{"job_id": stale["job_id"], "token": stale["token"]}]}
+
+    answer = db.rpc("heartbeat_translation_worker", p_worker_id="w1", p_report=report)
+
+    assert (answer["rescued"], answer["lost"]) == (1, [stale["job_id"]])
+
+
+def test_a_late_heartbeat_keeps_what_nobody_else_has_taken(db: Database, create: Create, claim: Claim) -> None:
+    create("es")
+    held = claim()[0]
+    db.forward("40 seconds")
+    report = {"job_types": ["translation"], "leases": [{"job_id": held["job_id"], "token": held["token"]}]}
+
+    answer = db.rpc("heartbeat_translation_worker", p_worker_id="w1", p_report=report)
+
+    assert (answer["rescued"], answer["lost"]) == (0, [])
+
+
 def test_a_renewed_lease_is_not_rescued(db: Database, create: Create, claim: Claim) -> None:
     create("es")
     held = claim()[0]
