@@ -135,6 +135,50 @@ end $$;
 comment on function public.translation_queue_stats() is
   'The queue in numbers: live jobs by state, waiting by type, oldest waiting, ended in the last hour, stuck, claims, workers. Counts stop at 10001.';
 
+-- The catalogs as a plain answer, for whoever has an address and a key but no database connection.
+create or replace function public.translation_self_check() returns jsonb
+language sql stable set search_path = ''
+as $$
+  with ours as (
+    select p.oid, p.oid::regprocedure::text as name, p.prosrc, p.proconfig, p.prorettype = 'pg_catalog.trigger'::regtype as is_trigger
+    from pg_catalog.pg_proc p
+    where p.pronamespace = 'translation_private'::regnamespace
+       or (p.pronamespace = 'public'::regnamespace and p.proname like '%translation%')
+  ), tables as (
+    select c.oid, c.relname, c.relrowsecurity
+    from pg_catalog.pg_class c
+    where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace and c.relname like 'translation\_%'
+  )
+  select jsonb_build_object(
+    'schema_version', translation_private.schema_version(),
+    'now', translation_private.clock(),
+    'role', current_user,
+    'functions', (
+      select jsonb_object_agg(o.name, jsonb_build_object(
+        'source', md5(o.prosrc), 'settings', to_jsonb(o.proconfig),
+        'may', (select coalesce(jsonb_agg(r), '[]') from unnest(array['anon', 'authenticated', 'service_role']) as r
+                where not o.is_trigger and has_function_privilege(r, o.oid, 'execute'))))
+      from ours o),
+    'tables', (
+      select jsonb_object_agg(t.relname, jsonb_build_object(
+        'row_security', t.relrowsecurity,
+        'published', exists (select from pg_catalog.pg_publication_tables p
+                             where p.pubname = 'supabase_realtime' and p.schemaname = 'public' and p.tablename = t.relname),
+        'policies', (select coalesce(jsonb_agg(p.polname order by p.polname), '[]') from pg_catalog.pg_policy p where p.polrelid = t.oid),
+        'triggers', (select coalesce(jsonb_agg(g.tgname order by g.tgname), '[]') from pg_catalog.pg_trigger g
+                     where g.tgrelid = t.oid and not g.tgisinternal and g.tgenabled <> 'D'),
+        'may', (select coalesce(jsonb_object_agg(r, m.commands), '{}') from unnest(array['anon', 'authenticated', 'service_role']) as r
+                cross join lateral (
+                  select jsonb_agg(x) as commands from unnest(array['select', 'insert', 'update', 'delete', 'truncate']) as x
+                  where has_table_privilege(r, t.oid, x)) as m
+                where m.commands is not null)))
+      from tables t),
+    'realtime_send', to_regprocedure('realtime.send(jsonb, text, text, boolean)') is not null,
+    'cron', (select count(*) > 0 from pg_catalog.pg_extension where extname = 'pg_cron'))
+$$;
+comment on function public.translation_self_check() is
+  'What is installed here: version, functions with a hash of their text and who may call them, tables with row security, grants, policies, triggers, publication.';
+
 -- Glossary
 create or replace function translation_private.set_term(
   p_source_language text, p_target_language text, p_term text, p_translation text, p_do_not_translate boolean, p_case_sensitive boolean

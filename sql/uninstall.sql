@@ -21,7 +21,7 @@ begin
       'get_translation_job', 'get_translation_source', 'get_translation_result', 'get_translation_credits', 'cancel_translation_job',
       'retry_translation_job', 'watch_translation_jobs', 'claim_translation_jobs', 'release_translation_jobs',
       'record_translation_results', 'rescue_translation_jobs', 'heartbeat_translation_worker', 'recall_translation_memory',
-      'remember_translation_memory', 'requeue_translation_jobs', 'purge_translation_jobs', 'translation_queue_stats',
+      'remember_translation_memory', 'requeue_translation_jobs', 'purge_translation_jobs', 'translation_queue_stats', 'translation_self_check',
       'set_translation_term', 'delete_translation_term', 'grant_translation_credits', 'revoke_translation_credits',
       'price_translation_item', 'hold_translation_balance', 'return_translation_balance')
   loop

@@ -173,6 +173,33 @@ def test_the_queue_in_numbers(db: Database, create: Create, claim: Claim, record
     assert (stats["claims"], stats["stuck"], stats["workers"]) == (0, 0, {"polling": 1})
 
 
+def test_the_self_check_says_what_is_installed_and_notices_what_changed(db: Database) -> None:
+    before = db.rpc("translation_self_check")
+    db.run(
+        """alter table public.translation_memory disable row level security;
+           grant delete on public.translation_jobs to anon;
+           grant execute on function public.rescue_translation_jobs(int) to authenticated;
+           alter publication supabase_realtime drop table public.translation_workers;
+           alter table public.translation_jobs disable trigger translation_jobs_announce;
+           create or replace function public.get_translation_credits() returns jsonb
+             language sql stable set search_path = '' as $$ select null::jsonb $$"""
+    )
+    after = db.rpc("translation_self_check")
+
+    assert (before["schema_version"], before["role"], before["realtime_send"]) == (1, "service_role", True)
+    assert before["tables"]["translation_jobs"]["may"] == {
+        "authenticated": ["select"],
+        "service_role": ["select", "insert", "update", "delete"],
+    }
+    changed_tables = {name for name, table in after["tables"].items() if table != before["tables"][name]}
+    changed_functions = {name for name, function in after["functions"].items() if function != before["functions"][name]}
+    assert changed_tables == {"translation_memory", "translation_jobs", "translation_workers"}
+    assert {name.removeprefix("public.") for name in changed_functions} == {
+        "rescue_translation_jobs(integer)",
+        "get_translation_credits()",
+    }
+
+
 def test_a_user_keeps_a_glossary_of_his_own(db: Database, user: str) -> None:
     term = {"p_source_language": "EN", "p_target_language": "de", "p_term": "Ferry House", "p_do_not_translate": True}
     first = db.rpc("set_translation_term", user, **term)
