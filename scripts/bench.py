@@ -18,7 +18,7 @@ from pathlib import Path
 import aiohttp
 import psycopg
 
-from scripts import local
+from scripts import bench_claim, local
 
 Figures = dict[str, float]
 
@@ -89,10 +89,16 @@ def resident_megabytes(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+async def measure_claim(home: Path) -> Figures:
+    """Blocks of a claim in every shape of a queue, and the list of a user with a million jobs."""
+    return await asyncio.to_thread(bench_claim.run, home)
+
+
 BENCHES: dict[str, Callable[[Path], Coroutine[None, None, Figures]]] = {
     "stack": bench_stack,
     "gateway": bench_gateway,
     "memory": bench_memory,
+    "claim": measure_claim,
 }
 
 

@@ -160,7 +160,8 @@ create index if not exists translation_jobs_of_user on public.translation_jobs (
 create index if not exists translation_jobs_of_user_by_status on public.translation_jobs (user_id, status, seq desc);
 create index if not exists translation_jobs_of_user_by_subject on public.translation_jobs (user_id, subject, seq desc)
   where subject is not null;
-create index if not exists translation_jobs_of_type on public.translation_jobs (job_type, seq desc);
+create index if not exists translation_jobs_of_user_by_type on public.translation_jobs (user_id, job_type, seq desc);
+create index if not exists translation_jobs_of_user_by_time on public.translation_jobs (user_id, created_at desc);
 create index if not exists translation_jobs_ended on public.translation_jobs (completed_at) where completed_at is not null;
 create unique index if not exists translation_jobs_idempotency on public.translation_jobs (user_id, idempotency_key)
   nulls not distinct where idempotency_key is not null;

@@ -243,7 +243,8 @@ create index if not exists translation_jobs_of_user on public.translation_jobs (
 create index if not exists translation_jobs_of_user_by_status on public.translation_jobs (user_id, status, seq desc);
 create index if not exists translation_jobs_of_user_by_subject on public.translation_jobs (user_id, subject, seq desc)
   where subject is not null;
-create index if not exists translation_jobs_of_type on public.translation_jobs (job_type, seq desc);
+create index if not exists translation_jobs_of_user_by_type on public.translation_jobs (user_id, job_type, seq desc);
+create index if not exists translation_jobs_of_user_by_time on public.translation_jobs (user_id, created_at desc);
 create index if not exists translation_jobs_ended on public.translation_jobs (completed_at) where completed_at is not null;
 create unique index if not exists translation_jobs_idempotency on public.translation_jobs (user_id, idempotency_key)
   nulls not distinct where idempotency_key is not null;
@@ -2054,16 +2055,20 @@ comment on function public.watch_translation_jobs(uuid[]) is 'Up to 1000 jobs wi
 create or replace function public.list_translation_jobs(
   p_status text[] default null, p_job_type text default null, p_subject text default null, p_since timestamptz default null,
   p_limit int default 50, p_before_seq bigint default null) returns setof public.translation_jobs
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select (translation_private.without_content(j)).*
-  from (
-    select * from public.translation_jobs
-    where (p_status is null or status = any (p_status)) and (p_job_type is null or job_type = p_job_type)
-      and (p_subject is null or subject = p_subject) and (p_since is null or created_at >= p_since)
-      and (p_before_seq is null or seq < p_before_seq)
-    order by seq desc limit least(greatest(coalesce(p_limit, 50), 1), 200)) as j
-$$;
+begin
+  -- Only what is asked for stands in the statement, so that each filter finds its own index.
+  return query execute
+    'select job.* from (select * from public.translation_jobs where true'
+    || case when cardinality(p_status) = 1 then ' and status = $1[1]' when p_status is not null then ' and status = any ($1)' else '' end
+    || case when p_job_type is not null then ' and job_type = $2' else '' end
+    || case when p_subject is not null then ' and subject = $3' else '' end
+    || case when p_since is not null then ' and created_at >= $4' else '' end
+    || case when p_before_seq is not null then ' and seq < $5' else '' end
+    || ' order by seq desc limit $6) as j cross join lateral translation_private.without_content(j) as job order by job.seq desc'
+  using p_status, p_job_type, p_subject, p_since, p_before_seq, least(greatest(coalesce(p_limit, 50), 1), 200);
+end $$;
 comment on function public.list_translation_jobs(text[], text, text, timestamptz, int, bigint) is
   'Jobs, newest first, 200 at most; the next page starts before the last seq. Without sources.';
 

@@ -60,6 +60,33 @@ def test_the_overview_is_one_readable_row_a_job_and_only_ones_own(
     assert row["credits"] == "20 = 10 used + 0 back + 10 open"
 
 
+def test_a_list_is_filtered_and_paged_newest_first(
+    db: Database, user: str, create: Create, claim: Claim, record: Record
+) -> None:
+    rows = [create("es", subject=f"card:{n % 2}") for n in range(6)]
+    record(outcomes(claim()[0], "failed"))
+    record(outcomes(claim()[0], "completed"))
+    db.rpc("enqueue_translation_job", p_job_type="http", p_content={}, p_user_id=user)
+    order = [row["id"] for row in reversed(rows)]
+
+    def ids(**filters: Any) -> list[str]:
+        return [
+            row["id"] for row in db.rpc("list_translation_jobs", user, **filters) if row["job_type"] == "translation"
+        ]
+
+    assert ids() == order
+    assert ids(p_status=["failed"]) == [rows[0]["id"]]
+    assert ids(p_status=["failed", "completed"]) == [rows[1]["id"], rows[0]["id"]]
+    assert ids(p_status=[]) == []
+    assert ids(p_subject="card:1") == order[::2]
+    assert ids(p_job_type="http") == []
+    assert ids(p_since=rows[4]["created_at"]) == order[:2]
+    assert ids(p_limit=3)[:2] == order[:2]
+    assert ids(p_before_seq=rows[2]["seq"]) == [rows[1]["id"], rows[0]["id"]]
+    assert ids(p_subject="' or true --") == []
+    assert all(row["content"] is None for row in db.rpc("list_translation_jobs", user))
+
+
 def test_a_batch_makes_all_its_jobs_and_one_message(db: Database, user: str) -> None:
     jobs = [
         {"p_job_type": "translation", "p_content": f"Text {n}", "p_items": ["es"], "p_user_id": user} for n in range(5)
