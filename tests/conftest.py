@@ -16,6 +16,9 @@ ROOT = Path(__file__).parent.parent
 INSTALL = (ROOT / "sql/install.sql").read_text()
 EXAMPLE = (ROOT / "sql/examples/museum_cards.sql").read_text()
 
+# Versions that come with the test requirements; POSTGRES names one of these, or an installed one of Debian's.
+PACKAGED = ("16", "18")
+
 # A skipped test is a failure where skipping is not allowed, unless it says that a registry did not answer.
 REGISTRY = "registry: "
 
@@ -43,7 +46,13 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A Postgres server for the whole run."""
-    with Cluster(tmp_path_factory.mktemp("cluster")) as running:
+    major = os.environ.get("POSTGRES", "18")
+    home = tmp_path_factory.mktemp("cluster")
+    if major in PACKAGED:
+        cluster = Cluster(home, major=int(major))
+    else:
+        cluster = Cluster(home, bin_dir=Path(f"/usr/lib/postgresql/{major}/bin"))
+    with cluster as running:
         yield running
 
 
