@@ -2070,7 +2070,7 @@ begin
   using p_status, p_job_type, p_subject, p_since, p_before_seq, least(greatest(coalesce(p_limit, 50), 1), 200);
 end $$;
 comment on function public.list_translation_jobs(text[], text, text, timestamptz, int, bigint) is
-  'Jobs, newest first, 200 at most; the next page starts before the last seq. Without sources.';
+  'Jobs, newest first, 200 at most; the next page starts before the last seq. Without sources. Every filter is quick for a user; the owner, who sees all jobs, walks them by seq.';
 
 create or replace function public.get_translation_source(p_job_id uuid) returns jsonb
 language plpgsql stable set search_path = ''
