@@ -1,7 +1,12 @@
 -- 06_claim: a worker takes jobs, keeps them, gives them back.
 --
--- Callers: workers (service_role). Nothing here waits for a row lock: claims skip what is locked, so a
--- claim can neither block nor deadlock. Reclaiming lost jobs is 09_rescue, never an OR in this query.
+-- Callers: workers (service_role). A claim waits for no row lock: it skips what is locked, so it can neither
+-- block nor deadlock. Reclaiming lost jobs is 09_rescue, never an OR in this query.
+--
+-- Here and in every other hot procedure the planner may use index loops only. A pooled session plans a
+-- statement once, often while the tables are empty, and would keep a sequential scan or a hash join for life;
+-- a call's batch is small and the tables are large, always. And no jit: on Postgres before 18 a plan that must
+-- use what was switched off all the same costs so much on paper that it would be compiled.
 
 -- Due jobs become pending: a statement of its own on its own index, bounded, for the types somebody takes.
 create or replace function translation_private.promote(p_job_types text[], p_limit int, p_now timestamptz) returns int

@@ -12,8 +12,10 @@ as $$
 declare
   v_entry record;
   v_job public.translation_jobs;
+  v_now timestamptz := translation_private.clock();
   v_first uuid;
-  v_ready int := 0;
+  v_due_at timestamptz;
+  v_due int := 0;
 begin
   if jsonb_typeof(p_jobs) is distinct from 'array' or jsonb_array_length(p_jobs) not between 1 and 500 then
     perform translation_private.refuse(422, 'jobs_malformed', 'p_jobs is an array of 1 to 500 objects with the arguments of enqueue_translation_job.');
@@ -24,22 +26,23 @@ begin
       p_job_type text, p_content jsonb, p_items text[], p_user_id uuid, p_source_language text, p_content_kind text, p_priority int,
       p_options jsonb, p_idempotency_key text, p_run_at timestamptz, p_correlation_id text, p_subject text, p_title text,
       p_metadata jsonb, p_after uuid[])) with ordinality as e
-    -- In the order of the users' locks, so that two batches cannot deadlock; answered in the order of the call.
+    -- In the order of the users' locks, so that two batches cannot deadlock.
     order by e.p_user_id, e.p_idempotency_key, e.ordinality
   loop
     v_job := translation_private.add_job(
       false, v_entry.p_user_id, v_entry.p_job_type, v_entry.p_content, v_entry.p_items, v_entry.p_source_language,
       coalesce(v_entry.p_content_kind, 'text'), v_entry.p_priority, v_entry.p_options, v_entry.p_idempotency_key, v_entry.p_run_at,
       v_entry.p_correlation_id, v_entry.p_subject, v_entry.p_title, v_entry.p_metadata, v_entry.p_after);
-    if v_job.status = 'pending' then
+    if v_job.status in ('pending', 'scheduled') then
       v_first := coalesce(v_first, v_job.id);
-      v_ready := v_ready + 1;
+      v_due_at := least(v_due_at, case v_job.status when 'pending' then v_now else v_job.run_at end);
+      v_due := v_due + 1;
     end if;
     return next v_job;
   end loop;
   perform set_config('translation.announce', '', true);
-  if v_ready > 0 then
-    perform translation_private.announce('ready', v_first, 0, v_ready);
+  if v_due > 0 then
+    perform translation_private.announce('ready', v_first, greatest(0, translation_private.as_ms(v_due_at - v_now)), v_due);
   end if;
 end $$;
 comment on function public.enqueue_translation_jobs(jsonb) is

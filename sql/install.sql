@@ -1150,8 +1150,13 @@ create or replace trigger translation_jobs_status_by_hand
 
 -- 06_claim: a worker takes jobs, keeps them, gives them back.
 --
--- Callers: workers (service_role). Nothing here waits for a row lock: claims skip what is locked, so a
--- claim can neither block nor deadlock. Reclaiming lost jobs is 09_rescue, never an OR in this query.
+-- Callers: workers (service_role). A claim waits for no row lock: it skips what is locked, so it can neither
+-- block nor deadlock. Reclaiming lost jobs is 09_rescue, never an OR in this query.
+--
+-- Here and in every other hot procedure the planner may use index loops only. A pooled session plans a
+-- statement once, often while the tables are empty, and would keep a sequential scan or a hash join for life;
+-- a call's batch is small and the tables are large, always. And no jit: on Postgres before 18 a plan that must
+-- use what was switched off all the same costs so much on paper that it would be compiled.
 
 -- Due jobs become pending: a statement of its own on its own index, bounded, for the types somebody takes.
 create or replace function translation_private.promote(p_job_types text[], p_limit int, p_now timestamptz) returns int
@@ -2200,8 +2205,10 @@ as $$
 declare
   v_entry record;
   v_job public.translation_jobs;
+  v_now timestamptz := translation_private.clock();
   v_first uuid;
-  v_ready int := 0;
+  v_due_at timestamptz;
+  v_due int := 0;
 begin
   if jsonb_typeof(p_jobs) is distinct from 'array' or jsonb_array_length(p_jobs) not between 1 and 500 then
     perform translation_private.refuse(422, 'jobs_malformed', 'p_jobs is an array of 1 to 500 objects with the arguments of enqueue_translation_job.');
@@ -2212,22 +2219,23 @@ begin
       p_job_type text, p_content jsonb, p_items text[], p_user_id uuid, p_source_language text, p_content_kind text, p_priority int,
       p_options jsonb, p_idempotency_key text, p_run_at timestamptz, p_correlation_id text, p_subject text, p_title text,
       p_metadata jsonb, p_after uuid[])) with ordinality as e
-    -- In the order of the users' locks, so that two batches cannot deadlock; answered in the order of the call.
+    -- In the order of the users' locks, so that two batches cannot deadlock.
     order by e.p_user_id, e.p_idempotency_key, e.ordinality
   loop
     v_job := translation_private.add_job(
       false, v_entry.p_user_id, v_entry.p_job_type, v_entry.p_content, v_entry.p_items, v_entry.p_source_language,
       coalesce(v_entry.p_content_kind, 'text'), v_entry.p_priority, v_entry.p_options, v_entry.p_idempotency_key, v_entry.p_run_at,
       v_entry.p_correlation_id, v_entry.p_subject, v_entry.p_title, v_entry.p_metadata, v_entry.p_after);
-    if v_job.status = 'pending' then
+    if v_job.status in ('pending', 'scheduled') then
       v_first := coalesce(v_first, v_job.id);
-      v_ready := v_ready + 1;
+      v_due_at := least(v_due_at, case v_job.status when 'pending' then v_now else v_job.run_at end);
+      v_due := v_due + 1;
     end if;
     return next v_job;
   end loop;
   perform set_config('translation.announce', '', true);
-  if v_ready > 0 then
-    perform translation_private.announce('ready', v_first, 0, v_ready);
+  if v_due > 0 then
+    perform translation_private.announce('ready', v_first, greatest(0, translation_private.as_ms(v_due_at - v_now)), v_due);
   end if;
 end $$;
 comment on function public.enqueue_translation_jobs(jsonb) is
