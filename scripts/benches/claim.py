@@ -9,17 +9,18 @@ import asyncio
 import statistics
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
+from scripts.benches.telling import Figures
 from worker.devstack import platform
 from worker.devstack.postgres import Cluster
 
-SQL = (Path(__file__).parent.parent / "sql/install.sql").read_text()
+SQL = (Path(__file__).parents[2] / "sql/install.sql").read_text()
 
 USERS = "insert into auth.users (id) select md5('user ' || n)::uuid from generate_series(0, 9999) as n"
 
@@ -124,7 +125,7 @@ SHAPES: dict[str, list[tuple[Any, ...]]] = {
 }
 
 
-def measure_claims(project: Project) -> dict[str, float]:
+def measure_claims(project: Project) -> Figures:
     project.empty()
     project.add(1_000)
     project.settle()
@@ -162,7 +163,7 @@ LISTS = {
 }
 
 
-def measure_lists(project: Project) -> dict[str, float]:
+def measure_lists(project: Project) -> Figures:
     """Milliseconds of a page of fifty for a user with a million finished jobs, as that user under row security."""
     project.empty()
     project.add(60, "completed", users=1, job_type="http")
@@ -192,13 +193,17 @@ async def prepare(cluster: Cluster) -> None:
     await platform.apply_sql(cluster, "postgres", SQL)
 
 
-def run(home: Path) -> dict[str, float]:
-    """Measure everything in *home*; the figures by name."""
+async def run(home: Path, _args: Sequence[str]) -> Figures:
+    """Measure everything in *home*."""
     with Cluster(home) as cluster:
-        asyncio.run(prepare(cluster))
-        project = Project(cluster.url())
-        project.run(USERS)
-        try:
-            return measure_claims(project) | measure_lists(project)
-        finally:
-            project.close()
+        await prepare(cluster)
+        return await asyncio.to_thread(measure, cluster.url())
+
+
+def measure(url: str) -> Figures:
+    project = Project(url)
+    project.run(USERS)
+    try:
+        return measure_claims(project) | measure_lists(project)
+    finally:
+        project.close()

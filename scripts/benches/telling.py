@@ -1,0 +1,18 @@
+"""How a measurement is told: medians with their spread."""
+
+import statistics
+from collections.abc import Sequence
+
+Figures = dict[str, float]
+
+
+def spread(values: Sequence[float], unit: str) -> str:
+    return (
+        f"median {statistics.median(values):.3g} {unit} (from {min(values):.3g} to {max(values):.3g}, n={len(values)})"
+    )
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least *share* (0 to 1) of *values* do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, min(len(ordered) - 1, -int(-share * len(ordered) // 1) - 1))]
