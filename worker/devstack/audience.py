@@ -6,6 +6,7 @@ selecting it by primary key as that role with those claims, so a table with a po
 right. The rule: no policy, grant or type is interpreted in Python.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -197,16 +198,23 @@ def as_identity(identity: Identity) -> Statement:
     )
 
 
-def payload(one: Described, view: View, select: Sequence[str], ids: Sequence[int]) -> str:
-    """The event's payload, JSON text: what *view* allows of the columns asked for (all when *select* is empty)."""
+def payload(one: Described, view: View, select: Sequence[str], ids: Sequence[int], *, error: int = 0) -> str:
+    """
+    The event's payload, JSON text: what *view* allows of the columns asked for (all when *select* is empty).
+
+    Args:
+        error: on order, pretend that this is what was wrong with the row: 400, 401 or 413.
+    """
+    if error:
+        one, view = _spoilt(one, view, error)
     relation = one.change.relation
     data = [
         f'"schema":{json.dumps(relation.schema)}',
         f'"table":{json.dumps(relation.table)}',
         f'"type":"{one.change.kind}"',
     ]
-    error = _error(one, view)
-    if error is not None and not one.is_too_large:
+    wrong = _error(one, view)
+    if wrong is not None and not one.is_too_large:
         data += ['"columns":[]', '"record":{}', '"commit_timestamp":null']
     else:
         told = [
@@ -219,8 +227,17 @@ def payload(one: Described, view: View, select: Sequence[str], ids: Sequence[int
             data.append(f'"record":{_object(one.record, told)}')
         if one.change.kind != "INSERT":
             data.append(f'"old_record":{_object(one.old_record, told)}')
-    data.append(f'"errors":{json.dumps(error and [error])}')
+    data.append(f'"errors":{json.dumps(wrong and [wrong])}')
     return f'{{"ids":{json.dumps(ids)},"data":{{{",".join(data)}}}}}'
+
+
+def _spoilt(one: Described, view: View, error: int) -> tuple[Described, View]:
+    if error == 413:
+        small = {name: text for name, text in one.record.items() if len(text) <= _SMALL_VALUE_BYTES}
+        return dataclasses.replace(one, is_too_large=True, record=small), view
+    if error == 401:
+        return one, View(view.is_visible, frozenset())
+    return dataclasses.replace(one, key=()), view
 
 
 def _error(one: Described, view: View) -> str | None:

@@ -55,6 +55,7 @@ class DatabaseRoad:
         self._delay_seconds = delay_ms / 1000
         self._announced: list[str] = []
         self._news = asyncio.Event()
+        self._told = 0
 
     def announced(self, message_id: str) -> None:
         """A message was committed."""
@@ -69,12 +70,21 @@ class DatabaseRoad:
             self._news.clear()
             ids, self._announced = self._announced, []
             for message in await self._fetch(ids):
-                if self._faults.mute_broadcasts:
+                if self._is_lost(message):
                     continue
-                if self._delay_seconds:
-                    loop.call_later(self._delay_seconds, self._send, message)
-                else:
-                    self._send(message)
+                for _ in range(self._faults.repeat_events):
+                    if self._delay_seconds:
+                        loop.call_later(self._delay_seconds, self._send, message)
+                    else:
+                        self._send(message)
+
+    def _is_lost(self, message: Message) -> bool:
+        """On order."""
+        self._told += 1
+        faults = self._faults
+        every = faults.drop_broadcast_every
+        muted = faults.mute_broadcasts or faults.mute_event == message.event
+        return muted or bool(every and self._told % every == 0)
 
     async def _fetch(self, ids: Sequence[str]) -> list[Message]:
         async with self._pool.connection() as connection:

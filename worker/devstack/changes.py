@@ -12,6 +12,7 @@ import secrets
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from loguru import logger
@@ -23,6 +24,7 @@ from worker.devstack.filters import Query, quote, split
 from worker.devstack.keys import Identity
 from worker.devstack.pgoutput import Change
 from worker.devstack.pipeline import Connection, Disconnected, Pool, Refused, Statement
+from worker.devstack.rate import Rate
 from worker.devstack.refusals import Refusal
 
 PUBLICATION = "supabase_realtime"
@@ -113,6 +115,7 @@ class ChangeFeed:
         self._wanted = asyncio.Event()  # somebody subscribes
         self._live = asyncio.Event()  # the slot exists
         self._told = 0
+        self._rate = Rate()
 
     async def subscribe(self, subscriber: Subscriber) -> None:
         """
@@ -123,12 +126,18 @@ class ChangeFeed:
         """
         for binding in subscriber.bindings:
             await self._check(subscriber.identity, binding)
+        await self._faults.over("capture_dead")
         self._subscribers.add(subscriber)
         self._wanted.set()
         await self._live.wait()
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         self._subscribers.discard(subscriber)
+
+    def tell_of_gap(self) -> None:
+        """Repeat the `system` ok: something may have been missed."""
+        for subscriber in list(self._subscribers):
+            subscriber.resubscribed()
 
     async def run(self) -> None:
         """Poll until cancelled. Without a first subscriber there is no slot; after it the slot is kept."""
@@ -154,8 +163,7 @@ class ChangeFeed:
         await connection.run(Statement(_MAKE_SLOT, [slot], prepare=False))
         self._live.set()
         if is_repeat:
-            for subscriber in self._subscribers:
-                subscriber.resubscribed()
+            self.tell_of_gap()
         while True:
             (rows,) = await connection.run(Statement(_POLL, [slot, str(_BATCH_CHANGES), PUBLICATION]))
             messages = (bytes.fromhex((rows.text(n, 0) or "")[2:]) for n in range(len(rows)))
@@ -168,8 +176,8 @@ class ChangeFeed:
     # Telling
 
     async def _tell(self, batch: Sequence[Change]) -> None:
-        heard = [change for change in batch if self._bindings_for(change) and not self._is_lost()]
-        if not heard:
+        heard = [change for change in batch if self._bindings_for(change) and not self._is_lost(change)]
+        if not heard or self._is_over_rate(heard):
             return
         filters = [{binding.conditions for binding in self._bindings_for(c) if binding.filter} for c in heard]
         described = await self._audience.describe(heard, filters)
@@ -190,16 +198,31 @@ class ChangeFeed:
             if binding.covers(one.change) and (not binding.filter or binding.conditions in one.passed):
                 by_select.setdefault(binding.select, []).append(binding.id)
         for select, ids in by_select.items():
-            subscriber.deliver(audience.payload(one, view, select, ids))
+            payload = audience.payload(one, view, select, ids, error=self._faults.change_error)
+            for _ in range(self._faults.repeat_events):
+                subscriber.deliver(payload)
 
     def _bindings_for(self, change: Change) -> list[Binding]:
         return [b for subscriber in self._subscribers for b in subscriber.bindings if b.covers(change)]
 
-    def _is_lost(self) -> bool:
-        """On order."""
+    # Losing, on order
+
+    def _is_lost(self, change: Change) -> bool:
         self._told += 1
-        every = self._faults.drop_change_every
-        return self._faults.mute_changes or bool(every and self._told % every == 0)
+        faults = self._faults
+        every = faults.drop_change_every
+        muted = faults.mute_changes or faults.capture_dead or faults.mute_table == change.relation.table
+        return muted or bool(every and self._told % every == 0)
+
+    def _is_over_rate(self, heard: Sequence[Change]) -> bool:
+        """Whether the messages of the last ticks were too many; then this poll is thrown away, as the real server's."""
+        if not self._faults.rate_limit:
+            self._rate = Rate()
+            return False
+        if self._rate.per_second() > self._faults.rate_limit:
+            return True
+        self._rate.count(sum(len(self._bindings_for(change)) for change in heard))
+        return False
 
     # Subscribing
 
@@ -226,6 +249,20 @@ class ChangeFeed:
                 "Unable to subscribe to changes with given parameters. An exception happened so please check your "
                 f"connect parameters: {binding}. Exception: {error.message}"
             ) from None
+
+
+def invented(binding: Binding, record: dict[str, Any]) -> str:
+    """An INSERT's payload for *binding*, of a row that nobody read from a log."""
+    data = {
+        "schema": binding.schema,
+        "table": binding.table,
+        "type": "INSERT",
+        "columns": [{"name": name, "type": "text"} for name in record],
+        "commit_timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "record": record,
+        "errors": None,
+    }
+    return json.dumps({"ids": [binding.id], "data": data})
 
 
 _MAKE_SLOT = "select from pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput', true)"

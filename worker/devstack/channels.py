@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from loguru import logger
 
-from worker.devstack import broadcasts
+from worker.devstack import broadcasts, changes
 from worker.devstack.broadcasts import Message
 from worker.devstack.changes import Binding, CannotSubscribe, Subscriber
 from worker.devstack.hub import Hub
@@ -105,6 +105,25 @@ class Channel:
         self._outlet.push(self.topic, "phx_close", "{}", self.join_ref, self.join_ref)
         self._outlet.dropped(self)
 
+    # Trouble on order
+
+    def crash(self) -> None:
+        """End as if its process had died."""
+        self.close()
+        self._outlet.push(self.topic, "phx_error", "{}", self.join_ref, self.join_ref)
+        self._outlet.dropped(self)
+
+    def interrupt_changes(self) -> None:
+        """Have it subscribe anew, with what a subscription has to say."""
+        if self._bindings:
+            self._spawn(self._follow_changes())
+
+    def invent_insert(self, record: dict[str, Any], table: str = "") -> None:
+        """Tell of a row inserted into *table*, whether or not it is; empty: into every table it asked for whole."""
+        for binding in self._bindings:
+            if binding.event in ("*", "INSERT") and not binding.filter and table in ("", binding.table):
+                self._change(changes.invented(binding, record))
+
     # What the client sends
 
     async def set_token(self, token: str | None) -> None:
@@ -155,6 +174,7 @@ class Channel:
         if self._subscriber is not None:
             self._hub.feed.unsubscribe(self._subscriber)
         self._subscriber = Subscriber(self._identity, self._bindings, self._change, self._say_subscribed)
+        await self._report_capture_error()
         while True:
             try:
                 await self._hub.feed.subscribe(self._subscriber)
@@ -166,6 +186,12 @@ class Channel:
             except (Disconnected, PoolExhausted) as error:
                 self._system("postgres_changes", "error", str(error))
                 await asyncio.sleep(_RESUBSCRIBE_SECONDS)
+
+    async def _report_capture_error(self) -> None:
+        """On order: once, and then as long as it lasts."""
+        if error := self._hub.faults.capture_error:
+            self._system("postgres_changes", "error", error)
+            await self._hub.faults.over("capture_error")
 
     def _say_subscribed(self) -> None:
         if not self._hub.faults.drop_system_ok:

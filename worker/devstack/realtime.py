@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from worker.devstack import broadcasts, frames
+from worker.devstack.channels import Channel
 from worker.devstack.hub import Hub
 from worker.devstack.keys import Identity, KeyRefused, TokenRefused
 from worker.devstack.sockets import Socket
@@ -36,13 +37,21 @@ class Realtime:
             ),
         ]
 
+    @property
+    def sockets(self) -> list[Socket]:
+        return list(self._sockets)
+
+    @property
+    def channels(self) -> list[Channel]:
+        return [channel for socket in self._sockets for channel in socket.channels]
+
     async def close_sockets(self, code: int) -> None:
         """Close every connection with *code*; 1006 cuts them."""
-        await asyncio.gather(*(socket.close(code) for socket in list(self._sockets)))
+        await asyncio.gather(*(socket.close(code) for socket in self.sockets))
 
     def push_to_all(self, event: str, payload: dict[str, Any], ref: str | None = None) -> None:
         """Send a frame to every channel of every socket, whatever it is: for trouble on order."""
-        for socket in list(self._sockets):
+        for socket in self.sockets:
             socket.push_to_all(event, json.dumps(payload), ref)
 
     async def _connect(self, request: web.Request) -> web.StreamResponse:
@@ -60,6 +69,7 @@ class Realtime:
         try:
             await socket.serve()
         except TimeoutError:  # nothing heard for a minute
+            await self._hub.faults.over("black_hole")
             await ws.close()
         finally:
             self._sockets.discard(socket)

@@ -7,6 +7,7 @@ leaves is part of the protocol and clients rely on it: see `_join` and `_leave`.
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -65,9 +66,37 @@ class Socket:
         if isinstance(self._transport, asyncio.WriteTransport):
             self._transport.abort()
 
+    @property
+    def channels(self) -> list[Channel]:
+        return list(self._channels.values())
+
+    def hold(self) -> None:
+        """Read nothing more, as if it did not arrive; what is written then is `_put`'s business."""
+        if isinstance(self._transport, asyncio.ReadTransport):
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if isinstance(self._transport, asyncio.ReadTransport) and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def forget_channels(self) -> None:
+        """Lose every channel without a word: the socket lives on, and nobody knows the client's topics any more."""
+        for channel in self.channels:
+            channel.close()
+            self.dropped(channel)
+
+    def push_raw(self, data: str | bytes) -> None:
+        """A whole frame, text or binary, with anything in it."""
+        self._put(data)
+
+    def write_raw(self, data: bytes) -> None:
+        """Bytes on the wire, past the framing."""
+        if isinstance(self._transport, asyncio.WriteTransport):
+            self._transport.write(data)
+
     def push_to_all(self, event: str, payload: str, ref: str | None = None) -> None:
         """Tell every channel, whatever it is: for trouble on order."""
-        for channel in list(self._channels.values()):
+        for channel in self.channels:
             self.push(channel.topic, event, payload, ref, channel.join_ref)
 
     # What channels need
@@ -126,7 +155,7 @@ class Socket:
         try:
             response = await self._try_join(channel, frame)
         except JoinRefused as refused:
-            await asyncio.sleep(self._hub.refusal_seconds)
+            await asyncio.sleep(max(self._hub.refusal_seconds, self._hub.faults.refusal_delay_ms / 1000))
             self._reply(frame, "error", {"reason": str(refused)})
         else:
             self._channels[frame.topic] = channel
@@ -137,7 +166,9 @@ class Socket:
 
     async def _try_join(self, channel: Channel, frame: Frame) -> dict[str, Any]:
         faults = self._hub.faults
-        await asyncio.sleep(faults.join_delay_ms / 1000)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(faults.join_delay_ms / 1000):
+                await faults.over("join_delay_ms")
         if faults.join_error:
             raise JoinRefused(faults.join_error)
         if not channel.name or not frame.topic.startswith(PREFIX):
@@ -166,7 +197,7 @@ class Socket:
         self.push(frame.topic, "phx_reply", payload, frame.ref, frame.join_ref)
 
     def _put(self, data: str | bytes) -> None:
-        if self._hub.faults.mute_all:
+        if self._hub.faults.mute_all or self._hub.faults.black_hole:
             return
         if self._outbox.qsize() >= _OUTBOX_FRAMES_MAX:
             self.cut()

@@ -26,15 +26,19 @@ from worker.devstack.admin import Admin
 from worker.devstack.auth import Auth
 from worker.devstack.broadcasts import NOTIFY_CHANNEL, DatabaseRoad
 from worker.devstack.changes import ChangeFeed
+from worker.devstack.door import Door
 from worker.devstack.faults import Faults
 from worker.devstack.gateway import Gateway
 from worker.devstack.hub import Hub
 from worker.devstack.keys import Keys
 from worker.devstack.notices import Notices
+from worker.devstack.orders import Order, Orders, Scene
 from worker.devstack.pipeline import Pool
 from worker.devstack.postgres import HOST, Cluster
 from worker.devstack.realtime import Realtime
 
+_LOOK_SECONDS = 0.1
+_BEFORE_TROUBLE_SECONDS = 5.0
 _REQUEST_BYTES_MAX = 32 * 1024 * 1024
 _CORS = {
     "Access-Control-Allow-Origin": "*",
@@ -105,6 +109,7 @@ class Stack:
     urls: StackUrls = field(init=False)
     keys: Keys = field(init=False)  # to sign tokens with
     realtime: Realtime = field(init=False)  # to close sockets and push frames by hand
+    orders: Orders = field(init=False)  # faults by name, with an end
 
     _stopping: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _running: asyncio.Task[None] | None = field(default=None, init=False)
@@ -138,8 +143,8 @@ class Stack:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             self.keys = Keys.load(self.data_dir / "keys.json")
             await self._prepare_database(cluster)
-            async with self._services(cluster) as app, self._http(app) as port:
-                self.urls = self._urls(cluster, port)
+            async with self._services(cluster) as door, self._http(door):
+                self.urls = self._urls(cluster, door.port)
                 ready.set_result(None)
                 await self._stopping.wait()
 
@@ -151,8 +156,8 @@ class Stack:
             await platform.apply_sql(cluster, self.database, script)
 
     @asynccontextmanager
-    async def _services(self, cluster: Cluster) -> AsyncIterator[web.Application]:
-        """Everything behind the routes, running."""
+    async def _services(self, cluster: Cluster) -> AsyncIterator[Door]:
+        """Everything behind the routes, running; the door to it is still closed."""
         admin_url = cluster.url(database=self.database)
         rest_pool = Pool(cluster.url("authenticator", self.database), size=self.rest_connections)
         admin_pool = Pool(admin_url, size=8)
@@ -177,14 +182,16 @@ class Stack:
         for part in (gateway, self.realtime, auth):
             app.add_routes(part.routes())
         app.add_routes([web.get("/health", _health)])
+        door = Door(app, HOST, self.port)
+        self.orders = Orders(Scene(self.faults, self.realtime, feed, door))
         if self.admin_key is not None:
-            app.add_routes(Admin(self.admin_key, self.faults, self.realtime).routes())
+            app.add_routes(Admin(self.admin_key, self.faults, self.realtime, self.orders).routes())
         try:
             async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(part.run()) for part in (gateway, feed, road, notices)]
+                running = [tasks.create_task(part.run()) for part in (gateway, feed, road, notices, self.orders)]
                 await gateway.loaded.wait()
                 await hub.database_road_open.wait()
-                yield app
+                yield door
                 for task in running:
                     task.cancel()
         finally:
@@ -192,18 +199,17 @@ class Stack:
             await admin_pool.close()
 
     @asynccontextmanager
-    async def _http(self, app: web.Application) -> AsyncIterator[int]:
+    async def _http(self, door: Door) -> AsyncIterator[None]:
         """The open port; its sockets are closed first on the way out, so that nothing waits for them."""
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
+        await door.set_up()
         try:
-            site = web.TCPSite(runner, HOST, self.port)
-            await site.start()
-            yield int(runner.addresses[0][1])
-            await site.stop()
+            await door.open()
+            yield
+            await self.orders.clear()
+            await door.close()
             await self.realtime.close_sockets(1001)
         finally:
-            await runner.cleanup()
+            await door.tear_down()
 
     def _urls(self, cluster: Cluster, port: int) -> StackUrls:
         return StackUrls(
@@ -223,9 +229,13 @@ async def serve(
     env_file: Path | None = None,
     sql: Sequence[str] = (),
     admin_key: str | None = None,
+    orders: Sequence[Order] = (),
 ) -> None:
     """
     Run a stack until SIGINT or SIGTERM: print how to reach it, and write that to *env_file*, once it is ready.
+
+    Args:
+        orders: faults to watch. They begin soon after the first client has joined a channel; the log says when.
 
     Raises:
         RuntimeError: Postgres does not start; the message says why.
@@ -243,7 +253,22 @@ async def serve(
             _write_private(env_file, "\n".join(lines) + "\n")
         print(*lines, "Stack ready", sep="\n", flush=True)  # noqa: T201 — this is the command's output
         logger.info("Stack ready", url=stack.urls.url, seconds=round(time.monotonic() - started_at, 2))
-        await stopped.wait()
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(_trouble(stack, orders))
+            await stopped.wait()
+            watching.cancel()
+
+
+async def _trouble(stack: Stack, orders: Sequence[Order]) -> None:
+    """Place *orders* once somebody is there to suffer them."""
+    if not orders:
+        return
+    logger.info("Faults wait for a client", orders=", ".join(map(str, orders)))
+    while not stack.realtime.channels:  # noqa: ASYNC110 — clients come and go by themselves
+        await asyncio.sleep(_LOOK_SECONDS)
+    await asyncio.sleep(_BEFORE_TROUBLE_SECONDS)
+    for order in orders:
+        await stack.orders.place(order)
 
 
 def _write_private(path: Path, text: str) -> None:
