@@ -39,7 +39,9 @@ begin
   into v_first from inserted where status in ('pending', 'scheduled')
   order by (status = 'pending') desc, run_at, seq limit 1;
   if found then
-    perform translation_private.announce('ready', v_first.id, v_first.due_in_ms, v_first.jobs::int);
+    -- new: the other road tells of it too, while a job that comes back is told of here alone.
+    perform translation_private.broadcast('ready', jsonb_build_object(
+      'job_id', v_first.id, 'jobs', v_first.jobs, 'due_in_ms', v_first.due_in_ms, 'new', true));
   end if;
   return null;
 end $$;

@@ -2,7 +2,19 @@
 What a person can do about a database that refuses us: one sentence each.
 """
 
+from typing import Final
+
 from worker import errors
+
+# The gateway's own status for a project that was paused.
+_PAUSED: Final = "540"
+
+
+def needs_a_person(error: BaseException | None) -> bool:
+    """Whether *error* neither passes by itself nor depends on what was asked."""
+    if isinstance(error, errors.StoreUnavailable):
+        return str(error) == _PAUSED
+    return isinstance(error, errors.StoreUnauthorized | errors.SqlMissing | errors.SqlTooOld)
 
 
 def cure(error: errors.StoreError) -> str:
@@ -25,5 +37,7 @@ def cure(error: errors.StoreError) -> str:
             )
         case errors.StoreRefused():
             return f"The database refused the heartbeat ({error.code}): {error.message}"
+        case errors.StoreUnavailable() if needs_a_person(error):
+            return "The project is paused: restore it in the dashboard."
         case _:
             return f"SUPABASE_URL does not answer ({error}): check the address, and that the project is not paused."

@@ -23,7 +23,6 @@ from worker.wakeup import Bell
 
 # Asked for by several reasons at once, beats still keep this distance.
 _DISTANCE_SECONDS: Final = 1.0
-_UNAUTHORIZED_SECONDS: Final = 30.0
 _LAST_BEAT_SECONDS: Final = 1.0
 _AFTER_TIMER_SECONDS: Final = 1.0
 _RESCUE_SPREAD_SECONDS: Final = 0.5  # every idle worker learns of the same lease; they need not all come at once
@@ -64,12 +63,13 @@ class Heartbeat:
         rhythm: Rhythm,
         identity: Mapping[str, Any],
         condition: Callable[[], Condition],
-        on_beat: Callable[[float], None],
+        on_beat: Callable[[float, int], None],
         clock: clocks.Clock = clocks.SYSTEM,
     ) -> None:
         """
         *identity*: what never changes: version, slots.
-        *on_beat*: told when the call was sent whose heartbeat row must now be heard through Realtime.
+        *on_beat*: told when the call was sent whose heartbeat row must now be heard through Realtime, and how many
+        workers there are.
         """
         self._store = store
         self._runs = runs
@@ -86,6 +86,7 @@ class Heartbeat:
         self._languages_told: tuple[tuple[str, str], ...] | None = None
         self._failures = 0
         self._repeat_seconds = 0.0
+        self._told: str | None = None
         self.trouble: str | None = None
         """What a person must cure, while the database refuses us for good; None otherwise."""
 
@@ -164,7 +165,7 @@ class Heartbeat:
         self._sent_at = self._clock.monotonic()
         answer = await self._store.heartbeat_translation_worker(report)
         self._languages_told = condition.languages
-        self._on_beat(self._sent_at)
+        self._on_beat(self._sent_at, int(answer.get("workers") or 1))
         self._obey(answer, leases)
 
     def _obey(self, answer: Mapping[str, Any], leases: Sequence[dict[str, Any]]) -> None:
@@ -202,19 +203,22 @@ class Heartbeat:
         silent_seconds = self._clock.monotonic() - self._store.answered_at
         if silent_seconds > self._rhythm.exit:
             raise errors.StoreSilent(f"The database has accepted nothing for {silent_seconds:.0f} seconds.")
-        unavailable = isinstance(error, errors.StoreUnavailable)
-        self._repeat_seconds = backoff.full_jitter(
-            self._failures if unavailable else 32,
-            base_seconds=0.5,
-            cap_seconds=self._rhythm.busy / 2 if unavailable else _UNAUTHORIZED_SECONDS,
-        )
-        if not unavailable:
-            self.trouble = cures.cure(error)
-        if self._failures == (3 if unavailable else 1):  # once per incident
-            logger.error("Heartbeat not accepted", cure=cures.cure(error))
+        cure = cures.cure(error)
+        if passes := isinstance(error, errors.StoreUnavailable) and not cures.needs_a_person(error):
+            self._repeat_seconds = backoff.full_jitter(
+                self._failures, base_seconds=0.5, cap_seconds=self._rhythm.busy / 2
+            )
+        else:
+            self._repeat_seconds = backoff.person_seconds()
+            self.trouble = cure
+        kind = "passing" if passes else cure
+        if kind != self._told and (self._failures >= 3 or not passes):  # once per incident
+            self._told = kind
+            logger.error("Heartbeat not accepted", cure=cure)
 
     def _note_success(self) -> None:
-        if self._failures >= 3:
+        if self._told is not None:
             logger.info("Heartbeat accepted again", failures=self._failures)
         self._failures = 0
+        self._told = None
         self.trouble = None

@@ -1,48 +1,34 @@
 """
-Hearing about work, for ever: one Realtime session after the other, and the truth about whether it is heard.
+Hearing about work, for ever, and the truth about whether it is heard.
 
 Knows no job. An event may ring, and is never believed. The mode is `realtime` only while there is a ready
-session *and* nothing says that it is deaf; otherwise `polling`, at once. Deafness has a proof: the database
-writes this worker's heartbeat row, and that change must come back through Realtime.
+session *and* nothing says that it is deaf; otherwise `polling`, at once. `relay` keeps a session alive,
+`canary` proves that change capture lives; what is heard goes to the `Hearer`.
 """
 
 import asyncio
 import functools
-import re
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from loguru import logger
-from tenacity import AsyncRetrying, RetryCallState, retry_always
 
-from worker import backoff
 from worker import clock as clocks
+from worker import reasons
+from worker.canary import Canary
 from worker.counters import Counters
-from worker.session import Plan, Session
+from worker.relay import Relay
+from worker.session import Session
 
-_BASE_SECONDS: Final = 1.0
-_CAP_SECONDS: Final = 10.0
-_HEALTHY_SECONDS: Final = 30.0
-_CANARY_SECONDS: Final = 10.0
-_PROBE_BROADCAST_SECONDS: Final = 300.0
-_PERSON_SECONDS: Final = 60.0
 _CANARY_MISSED: Final = "heartbeat row not heard"
-
-# Reasons that a quick return would make worse, or that only a person can cure: seconds to stay away at least.
-_FLOORS: Final[Mapping[str, float]] = {
-    "ChannelRateLimitReached": 30,
-    "ConnectionRateLimitReached": 30,
-    "ClientJoinRateLimitReached": 30,
-    "DatabaseConnectionRateLimitReached": 30,
-    "Too many": 30,
-    "HTTP 429": 30,
-    "HTTP 401": 60,
-    "HTTP 403": 60,
-    "HTTP 404": 60,
-    "RealtimeDisabledForTenant": 60,
-    "TenantNotFound": 60,
-    _CANARY_MISSED: 30,
-}
+# Missed once while all else is green it may be the server's silent rate limiter, which a new session would only feed.
+_DOUBT_SECONDS: Final = 30.0
+_PROVE_BROADCAST_SECONDS: Final = 60.0
+# What cannot be read may be news, but not more often than this.
+_UNREADABLE_SECONDS: Final = 5.0
+_MESSAGES_MAX: Final = 1000
+_JOB_IDS_MAX: Final = 100
 
 
 class Hearer(Protocol):
@@ -54,13 +40,14 @@ class Hearer(Protocol):
     def on_cancelled(self, job_id: str) -> None:
         """A job may have been cancelled."""
 
+    def on_claimed(self, job_ids: list[str]) -> None:
+        """Another worker says that it has taken these jobs."""
+
     def on_mode(self, mode: str, reason: str) -> None:
         """The mode changed to realtime or polling."""
 
-
-def floor_seconds(reason: str) -> float:
-    """How long to stay away at least after a session ended for *reason*."""
-    return next((seconds for prefix, seconds in _FLOORS.items() if reason.startswith(prefix)), 0.0)
+    def on_doubt(self) -> None:
+        """A heartbeat would show whether we hear."""
 
 
 class Listener:
@@ -72,10 +59,11 @@ class Listener:
         worker_id: str,
         hearer: Hearer,
         check_seconds: float,
+        session_seconds: float,
         counters: Counters,
         clock: clocks.Clock = clocks.SYSTEM,
     ) -> None:
-        self._new_session = functools.partial(
+        new_session = functools.partial(
             Session,
             realtime_url=realtime_url,
             key=key,
@@ -84,156 +72,195 @@ class Listener:
             probe_every_seconds=check_seconds,
             clock=clock,
         )
+        self._relay = Relay(
+            lambda plan: new_session(plan=plan),
+            session_seconds=session_seconds,
+            on_current=self._on_successor,
+            clock=clock,
+        )
+        self._canary = Canary(
+            could_hear=self._could_hear,
+            on_missed=self._on_row_missed,
+            ask=hearer.on_doubt,
+            delays=counters.delays["changes"],
+            clock=clock,
+        )
         self._worker_id = worker_id
         self._hearer = hearer
         self._counters = counters
         self._clock = clock
-        self._plan = Plan()
-        self._session: Session | None = None
-        self._failures = 0
         self.mode = "starting"
         self.mode_since = clock.monotonic()
-
-        self._beat = asyncio.Event()
-        self._beat_sent_at = float("-inf")
-        self._row_heard = asyncio.Event()
-        self._row_heard_at = float("-inf")
-        self._rows_missed = 0
-        self._broadcast_asked_at = float("-inf")
-        self._broadcast_heard_at = float("-inf")
+        self._mode_seconds = dict.fromkeys(("starting", "realtime", "polling"), 0.0)
+        self._told: set[str] = set()
+        self._replaced_at = float("-inf")
+        self._beat_asked_at = float("-inf")
+        self._beat_heard_at = float("-inf")
+        self._messages: dict[str, None] = {}
+        self._unreadable_at = float("-inf")
 
     @property
     def roads(self) -> list[str]:
         """The roads that have proved themselves since the session began."""
-        since = self._ready_at()
+        since = self._relay.ready_at()
         if since is None:
             return []
-        heard = {"changes": self._row_heard_at, "broadcast": self._broadcast_heard_at}
+        heard = {"changes": self._canary.heard_at, "broadcast": self._beat_heard_at}
         return [road for road, heard_at in heard.items() if heard_at >= since]
+
+    @property
+    def has_both_roads(self) -> bool:
+        """Whether every new job should be told on both roads now."""
+        return self._relay.plan.private and len(self.roads) == 2
+
+    @property
+    def reconnects(self) -> int:
+        """Sessions that ended in trouble."""
+        return self._counters.sessions.total() - self._counters.sessions[reasons.AGED]
+
+    def mode_seconds(self) -> dict[str, float]:
+        """How long it was in each mode."""
+        now = self._clock.monotonic() - self.mode_since
+        return {mode: seconds + now * (mode == self.mode) for mode, seconds in self._mode_seconds.items()}
 
     async def run(self) -> None:
         """Listen until cancelled; the channels are left then."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch_canary())
-            forever = AsyncRetrying(retry=retry_always, wait=self._pause_seconds, sleep=self._clock.sleep)
-            await forever(self._one_session)
+            group.create_task(self._canary.run())
+            await self._relay.run()
 
-    def beat_accepted(self, sent_at: float) -> None:
-        """The database took the heartbeat sent at *sent_at*: its row must be heard soon."""
-        self._beat_sent_at = sent_at
-        self._beat.set()
+    def beat_accepted(self, sent_at: float, workers: int) -> None:
+        """The database took the heartbeat sent at *sent_at*, and says how many *workers* there are."""
+        self._relay.workers = workers
+        self._canary.beat_accepted(sent_at)
 
     def take_probe(self) -> bool:
-        """Whether the next heartbeat shall ask for a broadcast: often while that road is silent, else rarely."""
-        since, now = self._ready_at(), self._clock.monotonic()
-        if since is None or not self._plan.private:
+        """Whether the next heartbeat shall ask for a broadcast: always while that road is silent, else now and then."""
+        since, now = self._relay.ready_at(), self._clock.monotonic()
+        if since is None or not self._relay.plan.private:
             return False
-        silent = self._broadcast_heard_at < since
-        if not silent and now < self._broadcast_asked_at + _PROBE_BROADCAST_SECONDS:
+        silent = self._beat_heard_at < since or self._beat_heard_at < self._beat_asked_at
+        if not silent and now < self._beat_asked_at + _PROVE_BROADCAST_SECONDS:
             return False
-        self._broadcast_asked_at = now
+        self._beat_asked_at = now
         return True
 
-    # What the session tells.
+    def tell_claimed(self, job_ids: Iterable[str]) -> None:
+        """Tell the other workers, if there are any, that these jobs are taken."""
+        if self._relay.workers > 1 and self._relay.current is not None:
+            self._relay.current.tell_claimed(job_ids)
 
-    def on_ready(self) -> None:
+    # What a session tells.
+
+    def on_ready(self, session: Session) -> None:
         self._hearer.on_ring("catch_up", {})
-        if not self._rows_missed:  # doubted once, the next proof decides and not the server's word
-            self._set_mode("realtime", "subscribed")
+        if session is self._relay.current:
+            self._on_ready_now("subscribed")
 
-    def on_change(self, job_id: str | None) -> None:
-        self._hearer.on_ring("changes", {"job_id": job_id})
+    def on_end(self, session: Session, reason: str) -> None:
+        self._counters.sessions[reasons.label(reason)] += 1
+        if session is self._relay.current and reason not in reasons.HANDOVERS:
+            self._not_heard(reason)
 
-    def on_broadcast(self, event: str, payload: dict[str, Any]) -> None:
-        if event == "ready":
-            self._hearer.on_ring("broadcast", payload)
-        elif event == "cancelled":
-            self._hearer.on_cancelled(str(payload.get("job_id")))
-        elif event == "beat" and payload.get("worker_id") == self._worker_id:
-            self._broadcast_heard_at = self._clock.monotonic()
+    def on_change(self, job_id: str | None, status: str) -> None:
+        self._hearer.on_ring("changes", {"job_id": job_id, "status": status})
+
+    def on_broadcast(self, event: str, payload: dict[str, Any], message_id: str) -> None:
+        if message_id and self._is_repeated(message_id):
+            return
+        job_id = payload.get("job_id")
+        match event:
+            case "ready":
+                self._hearer.on_ring("broadcast", payload)
+            case "cancelled" if isinstance(job_id, str):
+                self._hearer.on_cancelled(job_id)
+            case "claimed":
+                job_ids = payload.get("job_ids")
+                known = [one for one in job_ids if isinstance(one, str)] if isinstance(job_ids, list) else []
+                self._hearer.on_claimed(known[:_JOB_IDS_MAX])
+            case "beat":
+                if payload.get("worker_id") == self._worker_id:
+                    self._on_beat()
+            case _:
+                self.on_unreadable()
 
     def on_worker_row(self) -> None:
-        self._row_heard_at = self._clock.monotonic()
-        self._row_heard.set()
-        self._rows_missed = 0
-        if self._ready_at() is not None:
+        self._canary.row_heard()
+        if self._relay.ready_at() is not None:
             self._set_mode("realtime", "heartbeat row heard")
 
-    # Sessions.
+    def on_unreadable(self) -> None:
+        self._counters.undecoded += 1
+        wait_seconds = self._unreadable_at + _UNREADABLE_SECONDS - self._clock.monotonic()
+        if wait_seconds > 0:
+            self._hearer.on_ring("catch_up", {"due_in_ms": math.ceil(wait_seconds * 1000)})
+            return
+        self._unreadable_at = self._clock.monotonic()
+        self._hearer.on_ring("catch_up", {})
 
-    async def _one_session(self) -> str:
-        plan = self._plan
-        session = self._session = self._new_session(plan=plan)
-        try:
-            reason = await session.run()
-        finally:
-            self._session = None
-        healthy = session.ready_at is not None and (self._clock.monotonic() - session.ready_at > _HEALTHY_SECONDS)
-        self._failures = 0 if healthy else self._failures + 1
-        self._plan = Plan() if healthy else plan.after(reason)
-        self._counters.sessions[_label(reason)] += 1
-        self._report_end(reason, changed_plan=self._plan != plan)
-        self._set_mode("polling", reason)
-        return reason
+    def on_probe(self, seconds: float) -> None:
+        self._counters.delays["probe"].note(seconds)
 
-    def _report_end(self, reason: str, *, changed_plan: bool) -> None:
-        if changed_plan:
-            logger.warning("Realtime joined differently from now on", reason=reason, private=self._plan.private)
-        elif self._failures == 1 and floor_seconds(reason) >= _PERSON_SECONDS:
-            logger.error("Realtime refuses this worker", reason=reason)
+    def _on_beat(self) -> None:
+        now = self._clock.monotonic()
+        if self._beat_heard_at < self._beat_asked_at:
+            self._counters.delays["broadcast"].note(now - self._beat_asked_at)
+        self._beat_heard_at = now
+
+    def _is_repeated(self, message_id: str) -> bool:
+        """Two sessions that overlap hear everything twice."""
+        if message_id in self._messages:
+            return True
+        self._messages[message_id] = None
+        if len(self._messages) > _MESSAGES_MAX:
+            del self._messages[next(iter(self._messages))]
+        return False
+
+    # The mode.
+
+    def _on_successor(self) -> None:
+        self._hearer.on_doubt()  # what was proved, the old session proved
+        self._on_ready_now("successor ready")
+
+    def _on_ready_now(self, reason: str) -> None:
+        if self._relay.ready_at() is None:
+            return  # the last words of a session that is over
+        if self._canary.missed:
+            self._hearer.on_doubt()  # doubted once, the next proof decides and not the server's word
         else:
-            logger.debug("Realtime session ended", reason=reason, failures=self._failures)
+            self._set_mode("realtime", reason)
 
-    def _pause_seconds(self, state: RetryCallState) -> float:
-        assert state.outcome is not None
-        pause = backoff.full_jitter(self._failures, base_seconds=_BASE_SECONDS, cap_seconds=_CAP_SECONDS)
-        return floor_seconds(state.outcome.result()) + pause
+    def _could_hear(self, at: float) -> bool:
+        since = self._relay.ready_at()
+        return since is not None and since <= at
 
-    def _ready_at(self) -> float | None:
-        return self._session.ready_at if self._session is not None else None
+    def _on_row_missed(self) -> None:
+        self._not_heard(_CANARY_MISSED)
+        now, since = self._clock.monotonic(), self._canary.doubted_since
+        if since is not None and now >= max(since, self._replaced_at) + _DOUBT_SECONDS:
+            self._replaced_at = now
+            self._relay.replace()
+
+    def _not_heard(self, reason: str) -> None:
+        """One line for each class of reason until it is heard again."""
+        name = reasons.label(reason)
+        if name not in self._told:
+            self._told.add(name)
+            cure = reasons.cure(reason)
+            say = "Realtime not heard; polling" if self.mode != "polling" else "Realtime still not heard"
+            logger.log("ERROR" if cure else "WARNING", say, reason=reason, cure=cure)
+        else:
+            logger.debug("Realtime still not heard", reason=reason)
+        self._set_mode("polling", reason)
 
     def _set_mode(self, mode: str, reason: str) -> None:
         if mode == self.mode:
             return
-        self.mode = mode
-        self.mode_since = self._clock.monotonic()
+        now = self._clock.monotonic()
+        self._mode_seconds[self.mode] += now - self.mode_since
+        self.mode, self.mode_since = mode, now
         self._counters.mode_changes[mode] += 1
         if mode == "realtime":
+            self._told.clear()
             logger.info("Realtime subscription active", reason=reason)
-        else:
-            logger.warning("Realtime not heard; polling", reason=reason)
         self._hearer.on_mode(mode, reason)
-
-    # The canary.
-
-    async def _watch_canary(self) -> None:
-        while True:
-            await self._beat.wait()
-            self._beat.clear()
-            session, sent_at = self._session, self._beat_sent_at
-            if session is None or session.ready_at is None or session.ready_at > sent_at:
-                continue  # it could not have heard this beat
-            if not await self._row_heard_since(sent_at):
-                self._note_missed_row(session)
-
-    async def _row_heard_since(self, sent_at: float) -> bool:
-        until = sent_at + _CANARY_SECONDS
-        while self._row_heard_at < sent_at:
-            self._row_heard.clear()
-            if not await self._clock.wait(self._row_heard, until - self._clock.monotonic()):
-                return False
-        return True
-
-    def _note_missed_row(self, session: Session) -> None:
-        if session is not self._session:
-            return
-        self._rows_missed += 1
-        self._set_mode("polling", _CANARY_MISSED)
-        # Once may be the server's silent rate limiter, which a new session would only feed.
-        if self._rows_missed >= 2:
-            session.end(_CANARY_MISSED)
-
-
-def _label(reason: str) -> str:
-    """*reason* without what varies, for a metric."""
-    return reason if reason.startswith("HTTP ") else re.sub(r"[0-9]+", "n", reason.split(":")[0])[:60]

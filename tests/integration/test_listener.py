@@ -1,131 +1,18 @@
 """The listener against the stand-in's Realtime endpoint and everything that can go wrong with it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import psycopg
 import pytest
-import pytest_asyncio
 
-from tests.conftest import INSTALL
+from tests.integration.hearing import Heard, hearing, insert
 from tests.support.waiting import until
-from worker import listener as listening
-from worker import session as sessions
-from worker.counters import Counters
 from worker.devstack.stack import Stack
-from worker.listener import Listener
-from worker.rpc import Rpc
-from worker.store import JobStore
+from worker.rpc_direct import DirectRpc
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
-
-WORKER = "listener-test"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    async with Stack(tmp_path_factory.mktemp("stack"), sql=[INSTALL], changes_idle_ms=20) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name, seconds in [
-        (listening, "_BASE_SECONDS", 0.05),
-        (listening, "_CAP_SECONDS", 0.2),
-        (listening, "_CANARY_SECONDS", 0.5),
-        (sessions, "_READY_SECONDS", 1.0),
-        (sessions, "_PROBE_SECONDS", 0.5),
-    ]:
-        monkeypatch.setattr(module, name, seconds)
-    floors = {reason: min(seconds, 0.5) for reason, seconds in listening._FLOORS.items()}
-    monkeypatch.setattr(listening, "_FLOORS", floors)
-
-
-@pytest_asyncio.fixture(autouse=True, loop_scope="module")
-async def behaved(stack: Stack) -> AsyncIterator[None]:
-    yield
-    stack.faults.clear()
-
-
-class Notes:
-    """What the listener told."""
-
-    def __init__(self) -> None:
-        self.rings: list[tuple[str, Mapping[str, Any]]] = []
-        self.modes: list[tuple[str, str]] = []
-        self.cancelled: list[str] = []
-        self._news = asyncio.Condition()
-
-    def on_ring(self, road: str, payload: Mapping[str, Any]) -> None:
-        self.rings.append((road, payload))
-
-    def on_cancelled(self, job_id: str) -> None:
-        self.cancelled.append(job_id)
-
-    def on_mode(self, mode: str, reason: str) -> None:
-        self.modes.append((mode, reason))
-
-    @property
-    def roads(self) -> set[str]:
-        return {road for road, _ in self.rings}
-
-
-class Heard:
-    def __init__(self, stack: Stack, check_seconds: float) -> None:
-        self.notes = Notes()
-        self._seen = 0
-        self.counters = Counters()
-        rpc = Rpc(stack.urls.url, stack.urls.secret_key)
-        self.store = JobStore(rpc, WORKER)
-        self.listener = Listener(
-            realtime_url=f"{stack.urls.url}/realtime/v1",
-            key=stack.urls.secret_key,
-            worker_id=WORKER,
-            hearer=self.notes,
-            check_seconds=check_seconds,
-            counters=self.counters,
-        )
-
-    async def beat(self) -> None:
-        sent_at = asyncio.get_running_loop().time()
-        report = {"mode": self.listener.mode, "job_types": [], "probe": self.listener.take_probe()}
-        await self.store.heartbeat_translation_worker(report)
-        self.listener.beat_accepted(sent_at)
-
-    async def realtime(self) -> None:
-        await until(lambda: self.listener.mode == "realtime", f"realtime; {self.notes.modes} {self.counters.sessions}")
-
-    async def polling(self) -> None:
-        """Wait until it went over to polling since the last time, however short it stayed there."""
-        await until(lambda: "polling" in self._modes(), "polling")
-        self._seen += self._modes().index("polling") + 1
-
-    def _modes(self) -> list[str]:
-        return [mode for mode, _ in self.notes.modes[self._seen :]]
-
-
-@asynccontextmanager
-async def hearing(stack: Stack, check_seconds: float = 30.0) -> AsyncIterator[Heard]:
-    before = set(asyncio.all_tasks())
-    heard = Heard(stack, check_seconds)
-    task = asyncio.create_task(heard.listener.run())
-    try:
-        yield heard
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await heard.store.close()
-    left = {t for t in asyncio.all_tasks() - before if "devstack" not in str(t.get_coro()) and "aiohttp" not in repr(t)}
-    assert [t for t in left if not t.done() and "realtime" in repr(t)] == []
-
-
-def insert(stack: Stack) -> str:
-    with psycopg.connect(stack.urls.database_url, autocommit=True) as db:
-        row = db.execute("select id from enqueue_translation_job('translation', to_jsonb('Hi'::text), array['es'])")
-        return str(row.fetchone()[0])  # type: ignore[index]
 
 
 async def test_an_insert_is_heard_on_both_roads(stack: Stack) -> None:
@@ -254,14 +141,15 @@ async def test_mute_changes_are_found_by_the_heartbeat_row(stack: Stack) -> None
         await heard.polling()
         assert heard.counters.sessions.total() == 0
         await heard.beat()
-        await until(lambda: heard.counters.sessions.total() == 1, "a new session after the second miss")
-        await asyncio.sleep(1.0)
+        await until(lambda: heard.counters.sessions["doubted"] == 1, "a new session after the second miss")
+        doubts = heard.notes.doubts
+        await until(lambda: heard.notes.doubts > doubts, "asked to prove it")
         assert heard.listener.mode == "polling", "an ok alone is not believed after that"
         stack.faults.clear()
         await heard.beat()
         await heard.realtime()
 
-    assert "heartbeat row not heard" in heard.counters.sessions
+    assert heard.notes.modes[1] == ("polling", "heartbeat row not heard")
 
 
 async def test_a_server_that_answers_pings_only_is_found_by_the_probe(stack: Stack) -> None:
@@ -289,7 +177,129 @@ async def test_the_cancel_of_a_running_job_is_told(stack: Stack) -> None:
         job_id = await asyncio.to_thread(insert, stack)
         claim: dict[str, Any] = {"claim_id": "00000000-0000-0000-0000-000000000001", "limit": 10, "lease_seconds": 30}
         await heard.store.claim_translation_jobs(**claim, job_types=["translation"], found_by="poll")
-        desk = Rpc(stack.urls.url, stack.urls.secret_key)
+        desk = DirectRpc(stack.urls.url, stack.urls.secret_key)
         await desk.call("cancel_translation_job", {"p_job_id": job_id})
         await desk.close()
         await until(lambda: heard.notes.cancelled == [job_id], f"the cancel {heard.notes.cancelled}")
+
+
+@asynccontextmanager
+async def two(stack: Stack) -> AsyncIterator[tuple[Heard, Heard]]:
+    async with hearing(stack, worker_id="first") as first:
+        await first.realtime()
+        async with hearing(stack, worker_id="second") as second:
+            await second.realtime()
+            yield first, second
+
+
+async def test_what_one_worker_took_the_others_are_told(stack: Stack) -> None:
+    async with two(stack) as (first, second):
+        for heard in (second, first):
+            await heard.beat()
+        first.listener.tell_claimed(["job a", "job b"])
+        await until(lambda: second.notes.claimed == ["job a", "job b"], f"the word {second.notes.claimed}")
+
+    assert first.notes.claimed == []
+
+
+async def test_a_worker_alone_tells_nobody(stack: Stack) -> None:
+    async with two(stack) as (first, second):
+        first.listener.beat_accepted(0.0, workers=1)
+        first.listener.tell_claimed(["alone"])
+        first.listener.beat_accepted(0.0, workers=2)
+        first.listener.tell_claimed(["not alone"])
+        await until(lambda: second.notes.claimed, "the word")
+
+    assert second.notes.claimed == ["not alone"]
+
+
+async def test_on_a_public_channel_nobodys_word_counts(stack: Stack) -> None:
+    stack.faults.order(join_error="Unauthorized: You do not have permissions to read from this Channel topic: x")
+    async with hearing(stack) as heard:
+        await heard.polling()
+        stack.faults.clear()
+        await heard.realtime()
+        stack.realtime.push_to_all("broadcast", {"event": "claimed", "payload": {"job_ids": ["forged"]}})
+        stack.realtime.push_to_all("broadcast", {"event": "ready", "payload": {"job_id": "forged"}})
+        job_id = await asyncio.to_thread(insert, stack)
+        await until(lambda: "changes" in heard.notes.roads, "the change event")
+
+    assert heard.notes.claimed == []
+    assert [payload.get("job_id") for _, payload in heard.notes.rings] == [None, job_id]
+
+
+async def test_proofs_leave_their_delays(stack: Stack) -> None:
+    async with hearing(stack, check_seconds=0.1) as heard:
+        await heard.realtime()
+        await heard.beat()
+        await until(lambda: len(heard.counters.delays) == 3, f"three delays {heard.counters.delays}")
+        await until(lambda: all(delay.last for delay in heard.counters.delays.values()), "each of them")
+
+    assert set(heard.counters.delays) == {"changes", "broadcast", "probe"}
+
+
+async def test_time_in_each_mode_is_kept(stack: Stack) -> None:
+    async with hearing(stack) as heard:
+        await heard.realtime()
+        await stack.realtime.close_sockets(1006)
+        await heard.polling()
+        await heard.realtime()
+        seconds = heard.listener.mode_seconds()
+
+    assert set(seconds) == {"starting", "realtime", "polling"}
+    assert all(value > 0 for value in seconds.values())
+    assert heard.listener.reconnects == 1
+
+
+async def test_a_listen_task_that_dies_ends_the_session(stack: Stack) -> None:
+    async with hearing(stack) as heard:
+        await heard.realtime()
+        session = heard.listener._relay.current
+        assert session is not None
+        for task in session._client.tasks:
+            task.cancel()
+        await heard.polling()
+        await heard.realtime()
+
+    assert "socket closed" in heard.counters.sessions
+
+
+async def test_a_callback_that_raises_ends_the_session_and_not_the_listener(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with hearing(stack) as heard:
+        await heard.realtime()
+        with monkeypatch.context() as broken:
+            broken.setattr(heard.notes, "on_cancelled", lambda _: 1 / 0)
+            stack.realtime.push_to_all("broadcast", {"event": "cancelled", "payload": {"job_id": "a"}})
+            await heard.polling()
+        await heard.realtime()
+
+    assert "callback failed" in heard.counters.sessions
+
+
+async def test_channels_that_the_server_forgot_are_found_by_the_probe(stack: Stack) -> None:
+    async with hearing(stack, check_seconds=0.3) as heard:
+        await heard.realtime()
+        for socket in stack.realtime.sockets:
+            socket.forget_channels()
+        await heard.polling()
+        await heard.realtime()
+
+    assert "unmatched topic" in heard.counters.sessions
+
+
+async def test_the_last_words_of_a_session_that_is_over_change_nothing(stack: Stack) -> None:
+    ok = {"extension": "postgres_changes", "status": "ok", "message": "Subscribed to PostgreSQL", "channel": "x"}
+    async with hearing(stack) as heard:
+        await heard.realtime()
+        stack.faults.order(upgrade_status=502)
+        stack.realtime.push_to_all("phx_error", {})
+        stack.realtime.push_to_all("system", ok)
+        await heard.polling()
+        await until(lambda: heard.counters.sessions["HTTP 502"] >= 2, "it tries again")
+        assert heard.listener.mode == "polling"
+        stack.faults.clear()
+        await heard.realtime()
+
+    assert [mode for mode, _ in heard.notes.modes] == ["realtime", "polling", "realtime"]

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from tests.unit import factories
 from tests.unit.fake_clock import FakeClock
@@ -27,7 +29,7 @@ class Parts:
         self.store = ScriptedStore()
         self.bell = Bell(interval_seconds=0, clock=self.clock)
         self.runs = Runs(on_change=lambda: self.heartbeat.reconsider(), on_retrying=lambda: self.heartbeat.soon())
-        self.heard: list[float] = []
+        self.heard: list[tuple[float, int]] = []
         self.languages: tuple[tuple[str, str], ...] = (("*", "*"),)
         self.heartbeat = Heartbeat(
             store=self.store,
@@ -36,7 +38,7 @@ class Parts:
             rhythm=Rhythm(busy=10, idle=30, lease=30, exit=300),
             identity={"version": "0"},
             condition=lambda: Condition("realtime", 2.5, ["translation"], self.languages, False, {}),
-            on_beat=self.heard.append,
+            on_beat=lambda sent_at, workers: self.heard.append((sent_at, workers)),
             clock=self.clock,
         )
         self.began_at = self.clock.monotonic()
@@ -171,14 +173,29 @@ async def test_a_lost_answer_is_asked_for_again_soon(parts: Parts) -> None:
     assert parts.heartbeat.trouble is None
 
 
-async def test_a_wrong_key_while_running_is_loud_and_slow_and_heals(parts: Parts) -> None:
-    parts.next = errors.StoreUnauthorized("PGRST301")
-    await parts.clock.advance(31)
-    assert "SUPABASE_SECRET_KEY" in (parts.heartbeat.trouble or "")
+@pytest.mark.parametrize(
+    ("error", "cure"),
+    [
+        (errors.StoreUnauthorized("PGRST301"), "SUPABASE_SECRET_KEY"),
+        (errors.StoreUnavailable("540"), "restore it"),
+        (errors.SqlMissing("PGRST202"), "worker sql"),
+    ],
+)
+async def test_what_a_person_must_cure_is_loud_and_slow_and_heals(
+    parts: Parts, error: errors.StoreError, cure: str
+) -> None:
+    lines: list[str] = []
+    sink = logger.add(lambda line: lines.append(line), level="INFO", format="{level} {message}")
+    parts.next = error
+    await parts.clock.advance(165)
+    assert cure in (parts.heartbeat.trouble or "")
+    assert all(30 <= later - earlier <= 60 for earlier, later in pairwise(parts.times))
     parts.next = {}
-    await parts.clock.advance(31)
+    await parts.clock.advance(121)
+    logger.remove(sink)
 
     assert parts.heartbeat.trouble is None
+    assert lines == ["ERROR Heartbeat not accepted\n", "INFO Heartbeat accepted again\n"]
 
 
 async def test_five_minutes_without_an_answer_end_the_process() -> None:

@@ -33,9 +33,23 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+class Spread:
+    """How long an answer may be put off."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
 @pytest.fixture
-def bell(clock: FakeClock) -> Bell:
-    return Bell(interval_seconds=0.1, clock=clock)
+def spread() -> Spread:
+    return Spread()
+
+
+@pytest.fixture
+def bell(clock: FakeClock, spread: Spread) -> Bell:
+    return Bell(interval_seconds=0.1, spread_seconds=spread, clock=clock, draw=lambda _, most: most)
 
 
 @pytest.fixture
@@ -129,22 +143,109 @@ async def test_the_change_event_of_a_broadcast_job_is_old_news(
     bell: Bell, clock: FakeClock, listener: Listener
 ) -> None:
     bell.ring("broadcast", job_id="a")
-    await clock.advance(0.4)
+    await clock.advance(0.3)
+    bell.settle(["a"])
     bell.ring("changes", job_id="a")
     await clock.advance(1)
     bell.ring("changes", job_id="b")
-    await clock.advance(1)
+    await clock.advance(0.3)
 
     assert listener.roads == ["broadcast", "changes"]
 
 
+async def test_the_broadcast_of_an_insert_that_was_heard_already_is_old_news(
+    bell: Bell, clock: FakeClock, listener: Listener
+) -> None:
+    bell.ring("changes", job_id="a", is_new=True)
+    await clock.advance(0.2)
+    bell.ring("broadcast", job_id="a", is_new=True)
+    await clock.advance(0.2)
+
+    assert listener.roads == ["changes"]
+
+
 async def test_a_job_that_is_broadcast_again_rings_again(bell: Bell, clock: FakeClock, listener: Listener) -> None:
-    bell.ring("broadcast", job_id="a")
-    await clock.advance(1)
-    bell.ring("broadcast", job_id="a")
-    await clock.advance(1)
+    for _ in range(2):
+        bell.ring("broadcast", job_id="a")
+        await clock.advance(0.2)
+        bell.settle(["a"])
+        await clock.advance(1)
 
     assert listener.roads == ["broadcast", "broadcast"]
+
+
+async def test_a_named_job_that_nobody_is_known_to_have_taken_is_looked_for_once_more(
+    bell: Bell, clock: FakeClock, listener: Listener
+) -> None:
+    """A message can outrun the row it speaks of."""
+    bell.ring("broadcast", job_id="a")
+    await clock.advance(10)
+
+    assert listener.heard == [(0, "broadcast"), (0.5, "broadcast")]
+
+
+async def test_alone_a_ring_is_answered_at_once_and_among_others_after_a_share_of_the_spread(
+    bell: Bell, spread: Spread, clock: FakeClock, listener: Listener
+) -> None:
+    bell.ring("changes")
+    await clock.advance(1)
+    spread.seconds = 0.4
+    bell.ring("changes")
+    await clock.advance(0.2)
+    bell.ring("changes")
+    await clock.advance(1)
+
+    assert listener.heard == [(0, "changes"), (1.4, "changes")]
+
+
+async def test_a_ring_for_a_job_that_another_worker_took_meanwhile_is_dropped(
+    bell: Bell, spread: Spread, clock: FakeClock, listener: Listener
+) -> None:
+    spread.seconds = 0.4
+    bell.ring("broadcast", job_id="a")
+    await clock.advance(0.2)
+    bell.settle(["a"])
+    bell.ring("changes", job_id="a")
+    await clock.advance(10)
+
+    assert listener.heard == []
+
+
+async def test_what_is_known_to_be_taken_silences_no_other_ring(
+    bell: Bell, spread: Spread, clock: FakeClock, listener: Listener
+) -> None:
+    spread.seconds = 0.4
+    bell.ring("broadcast", job_id="a")
+    bell.ring("broadcast", job_id="b")
+    bell.ring("catch_up")
+    bell.settle(["a", "b"])
+    await clock.advance(1)
+
+    assert listener.roads == ["catch_up"]
+
+
+async def test_more_named_jobs_than_anybody_counts_are_one_ring(
+    bell: Bell, spread: Spread, clock: FakeClock, listener: Listener
+) -> None:
+    spread.seconds = 0.4
+    for number in range(5000):
+        bell.ring("changes", job_id=str(number))
+    bell.settle(str(number) for number in range(5000))
+    await clock.advance(0.4)
+
+    assert listener.heard == [(0.4, "changes")]
+
+
+async def test_equal_timers_stay_one_look_when_looks_are_spread(
+    bell: Bell, spread: Spread, clock: FakeClock, listener: Listener
+) -> None:
+    spread.seconds = 0.2
+    bell.ring_in(2.010)
+    bell.ring_in(2.013)
+    await clock.advance(10)
+
+    assert listener.roads == ["timer"]
+    assert listener.heard[0][0] == pytest.approx(2.2, abs=0.051)
 
 
 async def test_closing_lets_everybody_go(bell: Bell, clock: FakeClock, listener: Listener) -> None:

@@ -1,15 +1,16 @@
 """
 Liveness, readiness, metrics.
 
-`/health` says that the process turns; restart it when it does not answer. `/ready` says that it can really
-work: the database accepts its calls. A worker whose Realtime is down is ready, since it polls.
+`/health` says that the process turns, and how it hears of work; restart it when it does not answer. `/ready`
+says that it can really work: the database accepts its calls. A worker whose Realtime is down is ready, since it polls.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 import worker
 
@@ -22,9 +23,18 @@ class Readiness:
     """Why it is not ready, for a person."""
 
 
-def routes(readiness: Callable[[], Readiness], registry: CollectorRegistry) -> list[web.RouteDef]:
+def routes(
+    readiness: Callable[[], Readiness],
+    details: Callable[[], Mapping[str, Any]],
+    numbers: Callable[[], Awaitable[bytes]],
+) -> list[web.RouteDef]:
+    """
+    *details*: the mode and since when, slots, how well Realtime is heard, and how the providers fare.
+    *numbers*: the text of `/metrics`.
+    """
+
     async def health(_: web.Request) -> web.Response:
-        return web.json_response({"status": "ok", "version": worker.__version__})
+        return web.json_response({"status": "ok", "version": worker.__version__, **details()})
 
     async def ready(_: web.Request) -> web.Response:
         now = readiness()
@@ -32,7 +42,6 @@ def routes(readiness: Callable[[], Readiness], registry: CollectorRegistry) -> l
         return web.json_response(body, status=200 if now.ready else 503)
 
     async def metrics(_: web.Request) -> web.Response:
-        body = generate_latest(registry)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=await numbers(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return [web.get("/health", health), web.get("/ready", ready), web.get("/metrics", metrics)]
