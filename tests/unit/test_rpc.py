@@ -9,6 +9,8 @@ from aiohttp import web
 
 from worker import errors
 from worker.rpc import Rpc, failure
+from worker.rpc_direct import DirectRpc
+from worker.rpc_official import OfficialRpc
 
 Answering = Callable[[Callable[[web.Request], Any]], Any]
 
@@ -56,9 +58,9 @@ def test_a_refusal_carries_its_stable_word() -> None:
     assert (error.code, error.word, error.message) == ("PT402", "credits_short", "You need 30 credits.")
 
 
-@pytest.fixture
-async def answering() -> AsyncIterator[Answering]:
-    """Starts an API that answers every procedure with the given handler."""
+@pytest.fixture(params=[DirectRpc, OfficialRpc])
+async def answering(request: pytest.FixtureRequest) -> AsyncIterator[Answering]:
+    """Starts an API that answers every procedure with the given handler; over each of our two roads to it."""
     runners: list[web.AppRunner] = []
     clients: list[Rpc] = []
 
@@ -69,7 +71,7 @@ async def answering() -> AsyncIterator[Answering]:
         runners.append(runner)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        rpc = Rpc(f"http://127.0.0.1:{runner.addresses[0][1]}", "sb_secret_x", request_seconds=1)
+        rpc: Rpc = request.param(f"http://127.0.0.1:{runner.addresses[0][1]}", "sb_secret_x", request_seconds=1)
         clients.append(rpc)
         return rpc
 
@@ -182,3 +184,39 @@ async def test_only_an_accepted_call_counts_as_a_sign_of_life(answering: Answeri
     await rpc.call("heartbeat", {})
 
     assert rpc.answered_at > before
+
+
+@pytest.mark.parametrize("answering", [DirectRpc], indirect=True)  # the official client takes the page for the answer
+async def test_a_page_in_place_of_an_answer_is_a_wrong_address(answering: Answering) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="<html>Sign in to the hotel's network</html>", content_type="text/html")
+
+    rpc = await answering(answer)
+
+    with pytest.raises(errors.StoreUnauthorized):
+        await rpc.call("heartbeat", {})
+
+
+async def test_a_redirect_is_a_wrong_address_and_not_followed(answering: Answering) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        raise web.HTTPMovedPermanently("/rest/v1/rpc/elsewhere")
+
+    rpc = await answering(answer)
+
+    with pytest.raises(errors.StoreUnauthorized):
+        await rpc.call("heartbeat", {})
+
+
+async def test_half_an_answer_is_no_answer(answering: Answering) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b'{"schema')
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    rpc = await answering(answer)
+
+    with pytest.raises(errors.StoreUnavailable):
+        await rpc.call("heartbeat", {})

@@ -124,7 +124,7 @@ async def _watch(desk: Any, job_id: str) -> dict[str, Any]:
 def _at_desk(call: Callable[[Any, bool], Awaitable[T]]) -> T:
     """Run *call* with a `JobDesk` and whether it speaks for a user; database refusals become sentences."""
     from worker import cures, settings
-    from worker.rpc import Rpc
+    from worker.rpc_official import OfficialRpc
     from worker.store import JobDesk
 
     chosen = settings.load_desk(Path(".env"))
@@ -132,7 +132,7 @@ def _at_desk(call: Callable[[Any, bool], Awaitable[T]]) -> T:
 
     async def session() -> T:
         desk = JobDesk(
-            Rpc(
+            OfficialRpc(
                 chosen.supabase_url,
                 chosen.key.get_secret_value(),
                 access_token=token.get_secret_value() if token else None,
