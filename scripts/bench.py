@@ -14,16 +14,20 @@ from pathlib import Path
 
 from scripts.benches.telling import Figures
 
-BENCHES = ("stack", "gateway", "memory", "claim")
+SHORT = (
+    *("stack", "gateway", "rpc", "memory", "claim", "latency", "herd", "reconnects", "throughput", "scale"),
+    *("pipeline", "quality"),
+)
+LONG = ("idle",)  # an hour; `all` leaves it out
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure the whole.")
-    parser.add_argument("bench", choices=[*BENCHES, "all"], nargs="?", default="all")
+    parser.add_argument("bench", choices=[*SHORT, *LONG, "all"], nargs="?", default="all")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     wanted, args = parser.parse_known_args()
     figures: Figures = {}
-    for name in BENCHES if wanted.bench == "all" else [wanted.bench]:
+    for name in SHORT if wanted.bench == "all" else [wanted.bench]:
         bench = importlib.import_module(f"scripts.benches.{name}")
         with tempfile.TemporaryDirectory(prefix="bench-") as home:
             figures |= asyncio.run(bench.run(Path(home), args))

@@ -10,19 +10,22 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+ROOT = Path(__file__).parents[1]
 START_SECONDS = 60.0
 
 
 @asynccontextmanager
 async def running(
-    *command: str, home: Path, until: str, environment: Mapping[str, str] | None = None
+    *command: str, home: Path, until: str, environment: Mapping[str, str] | None = None, name: str | None = None
 ) -> AsyncIterator[int]:
     """
     Run `worker *command*` in *home*, from the line that says *until* on; stopped in order at the end.
 
-    Yields its process id. What it prints goes to a log beside its data.
+    Yields its process id. What it prints goes to a log beside its data, called *name* (default: the command's first
+    word).
     """
-    log = home / f"{command[0]}.log"
+    name = name or command[0]
+    log = home / f"{name}.log"
     with open_log(log) as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "worker", *command),
@@ -36,7 +39,7 @@ async def running(
         deadline = time.monotonic() + START_SECONDS
         while until not in log.read_text():
             if process.returncode is not None or time.monotonic() > deadline:
-                raise SystemExit(f"worker {command[0]} did not start:\n{log.read_text()}")
+                raise SystemExit(f"{name} did not start:\n{log.read_text()}")
             await asyncio.sleep(0.02)
         yield process.pid
     finally:
@@ -51,12 +54,19 @@ def open_log(path: Path) -> IO[str]:
 
 
 @asynccontextmanager
-async def stack(home: Path) -> AsyncIterator[dict[str, str]]:
-    """A stack with its data in *home*; yields what a worker needs in its environment, and more."""
+async def stack(home: Path, *, admin_key: str | None = None) -> AsyncIterator[dict[str, str]]:
+    """
+    A stack with its data in *home*; yields what a worker needs in its environment, and more.
+
+    *admin_key* opens the route for faults.
+    """
     env_file = home / "stack.env"
     command = ("stack", "--data", str(home / "data"), "--env-file", str(env_file), "--port", "0")
-    async with running(*command, home=home, until="Stack ready"):
-        yield dict(line.split("=", 1) for line in env_file.read_text().splitlines() if "=" in line)
+    # In its environment and not its arguments, where anybody could read it.
+    secrets = {} if admin_key is None else {"STACK_ADMIN_KEY": admin_key}
+    async with running(*command, home=home, until="Stack ready", environment=secrets) as pid:
+        lines = [*env_file.read_text().splitlines(), f"STACK_PID={pid}"]
+        yield dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 def worker_environment(env: Mapping[str, str], **settings: str) -> dict[str, str]:

@@ -6,9 +6,9 @@ making on the embedded Postgres; a claim is run and rolled back, so that every s
 """
 
 import asyncio
+import json
 import statistics
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +25,11 @@ SQL = (Path(__file__).parents[2] / "sql/install.sql").read_text()
 USERS = "insert into auth.users (id) select md5('user ' || n)::uuid from generate_series(0, 9999) as n"
 
 # session_replication_role leaves out triggers and foreign keys: a million rows in seconds.
+CLAIM = """
+select c from public.claim_translation_jobs(
+  'bench', %s, 30000, array['translation'], gen_random_uuid(), 'poll', %s::jsonb) as c
+"""
+
 ROWS = """
 set session_replication_role = replica;
 insert into public.translation_jobs (
@@ -37,10 +42,16 @@ select md5('user ' || n % {users})::uuid, '{job_type}', '{status}', 5, case when
 from generate_series(1, {count}) as n;
 reset session_replication_role;
 """
+# What each job has left behind: its items, and the attempt of one that has ended.
 ITEMS = """
-insert into public.translation_job_items (job_id, item, position)
-select id, 'es', 1 from public.translation_jobs where status = 'pending'
-on conflict do nothing
+set session_replication_role = replica;
+insert into public.translation_job_items (job_id, item, position, status)
+select id, 'es', 1, case status when 'completed' then 'completed' else 'pending' end from public.translation_jobs;
+insert into public.translation_job_attempts (
+  job_id, token, delivery, worker_id, claim_id, found_by, found_ms, started_at, ended_at, outcome)
+select id, 0, 1, 'bench', gen_random_uuid(), 'changes', 5, now(), now(), 'completed'
+from public.translation_jobs where status = 'completed';
+reset session_replication_role;
 """
 
 
@@ -76,17 +87,17 @@ class Project:
 
     def settle(self) -> None:
         self.run(ITEMS)
-        self.run("vacuum analyze public.translation_jobs, public.translation_job_items")
+        self.run(
+            "vacuum analyze public.translation_jobs, public.translation_job_items, public.translation_job_attempts"
+        )
 
-    def claim_blocks(self, types: str = "translation") -> float:
-        """Shared blocks of a claim of ten, median of nine, each rolled back."""
+    def claim_blocks(self, floor: Any = None) -> float:
+        """Shared blocks of a claim of ten that is told *floor*, median of nine, each rolled back."""
         blocks = []
-        claim = "select * from public.claim_translation_jobs('bench', 10, 30000, %s, %s)"
+        told = None if floor is None else json.dumps(floor)
         for _ in range(10):
             with self._connection.transaction(force_rollback=True):
-                plan: Any = self.run(
-                    f"explain (analyze, buffers, format json) {claim}", types.split(","), str(uuid.uuid4())
-                )[0][0]
+                plan: Any = self.run(f"explain (analyze, buffers, format json) {CLAIM}", 10, told)[0][0]
             top = plan[0]["Plan"]
             assert top["Actual Rows"] == 10
             blocks.append(float(top["Shared Hit Blocks"] + top["Shared Read Blocks"]))
@@ -100,16 +111,18 @@ class Project:
             other.execute("select 1 from public.translation_jobs limit 1")
             yield
 
-    def claim_and_settle(self, count: int) -> None:
-        """Claim *count* jobs for good, in hundreds, and complete them."""
+    def claim_and_settle(self, count: int) -> Any:
+        """Claim *count* jobs for good, in hundreds, and complete them. Returns the floor that a worker has then."""
+        floor = None
         for _ in range(count // 100):
-            rows = self.run(
-                """select record_translation_results('bench', jsonb_agg(jsonb_build_object(
-                     'job_id', c -> 'job_id', 'token', c -> 'token', 'item', 'es', 'outcome', 'completed')))
-                   from public.claim_translation_jobs(
-                     'bench', 100, 30000, array['translation'], gen_random_uuid()) as c"""
-            )
-            assert len(rows[0][0]) == 100
+            jobs = [row[0] for row in self.run(CLAIM, 100, None if floor is None else json.dumps(floor))]
+            assert len(jobs) == 100
+            floor = jobs[0].get("floor", floor)
+            entries = [
+                {"job_id": job["job_id"], "token": job["token"], "item": "es", "outcome": "completed"} for job in jobs
+            ]
+            self.run("select public.record_translation_results('bench', %s::jsonb)", json.dumps(entries))
+        return floor
 
 
 SHAPES: dict[str, list[tuple[Any, ...]]] = {
@@ -144,10 +157,13 @@ def measure_claims(project: Project) -> Figures:
     project.settle()
     with project.held_snapshot():
         before = project.claim_blocks()
-        project.claim_and_settle(40_000)
-        name = "after 40 000 claims under one snapshot"
-        figures[name] = project.claim_blocks()
-        print(f"{name:<42} {figures[name]:6.0f} blocks  {figures[name] / before:.2f} × (before: {before:.0f})")
+        floor = project.claim_and_settle(40_000)
+        for name, told in (
+            ("after 40 000 claims under one snapshot", floor | {"until": "infinity"}),
+            ("the same, the one claim of each second", None),
+        ):
+            figures[name] = project.claim_blocks(told)
+            print(f"{name:<42} {figures[name]:6.0f} blocks  {figures[name] / before:.2f} × (before: {before:.0f})")
     return figures
 
 
@@ -156,36 +172,54 @@ LISTS = {
     "by status": "p_status => array['completed']",
     "by type": "p_job_type => 'translation'",
     "by a rare type": "p_job_type => 'http'",
-    "since an hour": "p_since => now() - interval '1 hour'",
-    "since a minute": "p_since => now() - interval '1 minute'",
+    "by status and type": "p_status => array['completed'], p_job_type => 'http'",
+    "since an hour": "p_since => '{last}'::timestamptz - interval '1 hour'",
+    "since a minute": "p_since => '{last}'::timestamptz - interval '1 minute'",
     "by subject": "p_subject => 'card:42'",
-    "a page in the middle": "p_before_seq => (select max(seq) - 500000 from public.translation_jobs)",
+    "a page in the middle": "p_before_seq => {middle}",
+}
+
+
+OWNER_LISTS = {
+    "newest": "",
+    "by a rare status": "p_status => array['failed']",
+    "by a rare type": "p_job_type => 'http'",
+    "by status and type": "p_status => array['completed'], p_job_type => 'http'",
 }
 
 
 def measure_lists(project: Project) -> Figures:
-    """Milliseconds of a page of fifty for a user with a million finished jobs, as that user under row security."""
+    """Milliseconds of a page of fifty beside a user's million finished jobs: for him, and for the owner."""
     project.empty()
     project.add(60, "completed", users=1, job_type="http")
+    project.add(60, "failed", users=1)
     project.add(1_000_000, "completed", users=1)
     project.settle()
+    middle, last = project.run("select max(seq) - 500000, max(created_at) from public.translation_jobs")[0]
     figures = {}
-    with psycopg.connect(project.url) as user:
-        user.execute(
-            """select set_config('request.jwt.claims', json_build_object(
-                 'role', 'authenticated', 'sub', md5('user 0')::uuid)::text, true)"""
-        )
-        user.execute("set local role authenticated")
-        for name, arguments in LISTS.items():
-            times = []
-            for _ in range(10):
-                started = time.perf_counter()
-                rows = user.execute(f"select id from public.list_translation_jobs({arguments})").fetchall()
-                times.append((time.perf_counter() - started) * 1000)
-                assert len(rows) == 50
-            figures[name] = statistics.median(times)
-            print(f"list {name:<37} {figures[name]:6.1f} ms (worst {max(times):.1f})")
+    for role, lists in (("authenticated", LISTS), ("service_role", OWNER_LISTS)):
+        with psycopg.connect(project.url) as caller:
+            caller.execute(
+                """select set_config('request.jwt.claims', json_build_object(
+                     'role', %s::text, 'sub', md5('user 0')::uuid)::text, true)""",
+                [role],
+            )
+            caller.execute(f"set local role {role}")
+            for arguments in lists:
+                name = f"list of {'a user' if role == 'authenticated' else 'the owner'}, {arguments}"
+                figures[name] = time_list(caller, name, lists[arguments].format(middle=middle, last=last))
     return figures
+
+
+def time_list(caller: psycopg.Connection[Any], name: str, arguments: str) -> float:
+    times = []
+    for _ in range(10):
+        started = time.perf_counter()
+        rows = caller.execute(f"select id from public.list_translation_jobs({arguments})").fetchall()
+        times.append((time.perf_counter() - started) * 1000)
+        assert len(rows) == 50
+    print(f"{name:<42} {statistics.median(times):6.1f} ms (worst {max(times):.1f})")
+    return statistics.median(times)
 
 
 async def prepare(cluster: Cluster) -> None:

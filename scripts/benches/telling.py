@@ -12,6 +12,14 @@ def spread(values: Sequence[float], unit: str) -> str:
     )
 
 
+def latency(values: Sequence[float]) -> str:
+    """*values* in milliseconds."""
+    return (
+        f"median {statistics.median(values):.3g} ms, p99 {percentile(values, 0.99):.3g}, max {max(values):.3g} "
+        f"(least {min(values):.3g}, n={len(values)})"
+    )
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The smallest value that at least *share* (0 to 1) of *values* do not exceed."""
     ordered = sorted(values)
