@@ -6,11 +6,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.database import TEST_CLOCK, Database
 from worker.devstack import platform
 from worker.devstack.postgres import Cluster
+
+# How hard properties are tried. No deadline: a busy machine must not fail a build. The nightly profile needs a longer
+# limit for each test: HYPOTHESIS_PROFILE=nightly scripts/test --timeout 3600 tests/text
+hypothesis.settings.register_profile("default", max_examples=200, deadline=None)
+hypothesis.settings.register_profile("nightly", max_examples=10_000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 ROOT = Path(__file__).parent.parent
 INSTALL = (ROOT / "sql/install.sql").read_text()

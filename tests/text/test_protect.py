@@ -3,13 +3,11 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.text.document import Segment
 from worker.text.protect import SENTINEL, Damaged, Protected, holds_originals, protect, restore
-
-PROPERTY = settings(max_examples=200, deadline=None)
 
 TOKENS = st.sampled_from(
     [
@@ -37,7 +35,6 @@ TOKENS = st.sampled_from(
 TEXTS = st.lists(TOKENS, max_size=30).map("".join) | st.text(max_size=60)
 
 
-@PROPERTY
 @given(TEXTS)
 def test_an_untouched_answer_restores_the_source(text: str) -> None:
     protected = protect(Segment(text))
@@ -46,7 +43,6 @@ def test_an_untouched_answer_restores_the_source(text: str) -> None:
     assert restore(protected, protected.text) == text
 
 
-@PROPERTY
 @given(TEXTS, st.data())
 def test_every_change_to_one_sentinel_is_refused(text: str, data: st.DataObject) -> None:
     protected = protect(Segment("Welcome {name}" + text))
@@ -62,7 +58,6 @@ def test_every_change_to_one_sentinel_is_refused(text: str, data: st.DataObject)
         restore(protected, protected.text[: victim.start()] + change + protected.text[victim.end() :])
 
 
-@PROPERTY
 @given(TEXTS, st.text("⟦⟧", min_size=1, max_size=3), st.data())
 def test_every_added_sentinel_bracket_is_refused(text: str, added: str, data: st.DataObject) -> None:
     protected = protect(Segment(text))
@@ -72,7 +67,6 @@ def test_every_added_sentinel_bracket_is_refused(text: str, added: str, data: st
         restore(protected, protected.text[:at] + added + protected.text[at:])
 
 
-@PROPERTY
 @given(TEXTS, st.data())
 def test_a_slice_stands_for_its_part_of_the_source(text: str, data: st.DataObject) -> None:
     protected = protect(Segment(text))

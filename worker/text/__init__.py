@@ -5,19 +5,29 @@ Owns parsing by content kind; `protect`, `chunks`, `checks` and `memory_key` are
 calls a provider, a database or a clock. Every kind keeps the bytes around its segments as they are.
 """
 
-from collections.abc import Collection
+import re
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from worker import errors
-from worker.text import json_tree, markdown, plain
+from worker.text import html, json_tree, markdown, plain
 from worker.text.document import Document, Segment
 
-__all__ = ["Document", "Segment", "parse"]
+__all__ = ["KINDS", "Document", "Segment", "parse"]
+
+_PARSERS: Mapping[str, Callable[[str], Document]] = {
+    "text": plain.parse,
+    "markdown": markdown.parse,
+    "html": html.parse,
+}
+KINDS = frozenset({*_PARSERS, "json"})
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def parse(content: Any, kind: str, untouched: Collection[str] = ()) -> Document:
     """
-    Find what is to be translated in *content* of *kind* text, markdown or json.
+    Find what is to be translated in *content* of *kind* text, markdown, html or json.
 
     *untouched*: for json, the pointers below which nothing is translated.
 
@@ -26,8 +36,12 @@ def parse(content: Any, kind: str, untouched: Collection[str] = ()) -> Document:
     """
     if kind == "json":
         return json_tree.parse(content, untouched)
-    if kind not in ("text", "markdown"):
+    if kind not in _PARSERS:
         raise errors.ItemError("bad_request", f"This worker does not translate content of the kind {kind!r}.")
     if not isinstance(content, str):
         raise errors.ItemError("bad_request", f"Content of the kind {kind} must be a string.")
-    return markdown.parse(content) if kind == "markdown" else plain.parse(content)
+    if _UNSTORABLE.search(content):
+        raise errors.ItemError(
+            "bad_request", "The content holds characters that cannot be stored: NUL, or half of a surrogate pair."
+        )
+    return _PARSERS[kind](content)

@@ -3,84 +3,168 @@ ICU MessageFormat: finds the sentences inside plural, select and selectordinal.
 
 Owns the grammar as far as translating needs it: syntax (argument names, selectors, braces) is emitted again
 byte for byte, only leaves become segments, and inside a leaf `{arguments}`, `#` and 'quoted' text are fixed.
-A complex argument inside a sentence is one fixed span of that sentence, so translators see it whole.
-The rule that keeps it correct: a message that does not parse completely is no message (`split` says None).
+A complex argument inside a sentence is one fixed span of that sentence, so translators see it whole. What the
+target language needs beyond the source's plural forms is added (`plural_forms` says which). The rule that
+keeps it correct: a message that does not parse completely is no message (`split` says None).
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.text.document import Render, Segment, Span, only
+from worker.text import plural_forms
+from worker.text.document import Forms, Segment, Slot, Span, with_replaced
 
-_COMPLEX = re.compile(r"\{\s*[\w.-]+\s*,\s*(plural|selectordinal|select)\s*,\s*(?:offset:\s*\d+\s*)?")
+_COMPLEX = re.compile(r"\{\s*([\w.-]+)\s*,\s*(plural|selectordinal|select)\s*,\s*(?:offset:\s*(\d+)\s*)?")
 _SIMPLE = re.compile(r"\{\s*[\w.-]+\s*(?:,[^{}]*)?\}")
 _SELECTOR = re.compile(r"\s*(=\d+|[\w-]+)\s*\{")
 _CLOSE = re.compile(r"\s*\}")
 _QUOTED = re.compile(r"'[^']*(?:''[^']*)*'")
 _SPECIAL = re.compile(r"[{}'#]")
+_ONE = re.compile(r"\bone(\s*\{)\Z")
 _DEPTH_MAX = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Argument:
     raw: str
-    parts: "tuple[str | _Leaf, ...]"
-    """Syntax and leaves as they follow each other; joined they are `raw`."""
+    name: str
+    kind: str
+    has_offset: bool
+    selectors: tuple[str, ...]
+    syntax: tuple[str, ...]
+    """What stands before, between and after `leaves`."""
+    leaves: "tuple[_Leaf, ...]"
+
+    def added(self, language: str) -> Sequence[plural_forms.Form]:
+        """The forms that *language* needs beside those of the source."""
+        if self.kind == "select" or not language:
+            return ()
+        leaves = {
+            selector: plural_forms.Leaf(leaf.text, leaf.number(self.name, self.has_offset))
+            for selector, leaf in zip(self.selectors, self.leaves, strict=True)
+        }
+        return plural_forms.added(leaves, language, ordinal=self.kind != "plural", has_offset=self.has_offset)
+
+    @property
+    def other(self) -> "_Leaf":
+        return self.leaves[self.selectors.index("other")]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Leaf:
     text: str
     fixed: tuple[Span, ...]
     arguments: tuple[_Argument, ...]
     plural: bool
 
+    def number(self, name: str, has_offset: bool) -> str:
+        """How the leaf writes the number that is counted; empty when it does not."""
+        fixed = [self.text[start:end] for start, end in self.fixed]
+        ways = ["#"] if has_offset else ["#", *(raw for raw in fixed if raw[1:-1].strip() == name)]
+        return next((way for way in ways if way in fixed), "")
+
 
 class _NotAMessage(Exception):
     pass
 
 
-def split(text: str) -> tuple[tuple[Segment, ...], Render] | None:
-    """The segments of the ICU message *text* and how to render them, or None when it is not one."""
-    if not _COMPLEX.search(text):
+class Message:
+    """A parsed message: its segments, and how their translations become a message again."""
+
+    def __init__(self, root: _Leaf, heading: str) -> None:
+        self._root = root
+        self._heading = heading
+        self.segments = tuple(
+            Segment(leaf.text, leaf.fixed, "icu_plural" if leaf.plural else "icu", heading) for leaf in _leaves(root)
+        )
+        self.has_plurals = any(argument.kind != "select" for argument in _arguments(root))
+
+    def forms(self, language: str) -> tuple[Segment, ...]:
+        """The further plural forms that *language* needs and that can be asked for by an example."""
+        return tuple(
+            Segment(argument.other.text, argument.other.fixed, "icu_plural", self._heading, form.example)
+            for argument in _arguments(self._root)
+            for form in argument.added(language)
+            if form.example
+        )
+
+    def render(self, translations: Sequence[str], forms: Forms) -> str:
+        """The message with a translation for each of `segments`, and *forms* in the order of `forms`."""
+        return _render(self._root, iter(translations), _Added(forms.language, iter(forms.texts)))
+
+
+@dataclass(slots=True)
+class _Added:
+    language: str
+    texts: Iterator[str | None]
+
+
+def split(text: str, heading: str = "") -> Message | None:
+    """The ICU message that *text* is, or None when it is not one."""
+    if "{" not in text or not _COMPLEX.search(text):
         return None
     try:
-        message, end = _Parser(text).leaf(0, depth=0, plural=False)
+        root, end = _Parser(text).leaf(0, depth=0, plural=False)
     except _NotAMessage:
         return None
-    if end != len(text):
-        return None
-    return tuple(_segments(message)), lambda translations: _render(message, iter(translations))
+    return Message(root, heading) if end == len(text) else None
 
 
-def split_or_whole(text: str, heading: str = "") -> tuple[tuple[Segment, ...], Render]:
-    """As `split`; *text* as one plain segment when it is not a message."""
-    if not (message := split(text)):
-        return (Segment(text, heading=heading),), only
-    segments, render = message
-    return tuple(Segment(s.text, s.fixed, s.flavour, heading) for s in segments), render
+def slot(start: int, end: int, text: str, heading: str = "") -> Slot:
+    """The slot of *text*: of a message with its leaves, else of one plain segment."""
+    message = split(text, heading)
+    if not message:
+        return Slot(start, end, (Segment(text, heading=heading),))
+    return Slot(start, end, message.segments, message.render, message.forms if message.has_plurals else None)
 
 
-def _segments(leaf: _Leaf) -> Iterator[Segment]:
-    yield Segment(leaf.text, leaf.fixed, "icu_plural" if leaf.plural else "icu")
+def _leaves(leaf: _Leaf) -> Iterator[_Leaf]:
+    yield leaf
     for argument in leaf.arguments:
-        for part in argument.parts:
-            if isinstance(part, _Leaf):
-                yield from _segments(part)
+        for inner in argument.leaves:
+            yield from _leaves(inner)
 
 
-def _render(leaf: _Leaf, translations: Iterator[str]) -> str:
+def _arguments(leaf: _Leaf) -> Iterator[_Argument]:
+    """All complex arguments, an outer one before those inside it: the order in which `_render` meets them."""
+    for argument in leaf.arguments:
+        yield argument
+        for inner in argument.leaves:
+            yield from _arguments(inner)
+
+
+def _render(leaf: _Leaf, translations: Iterator[str], added: _Added) -> str:
     translation = next(translations)
-    rendered: dict[str, str] = {}
-    for argument in leaf.arguments:
-        parts = [part if isinstance(part, str) else _render(part, translations) for part in argument.parts]
-        rendered[argument.raw] = "".join(parts)
-    if not rendered:
-        return translation
-    # The translation holds each complex argument as it was: a fixed span survives or the answer is refused.
-    raws = "|".join(re.escape(raw) for raw in sorted(rendered, key=len, reverse=True))
-    return re.sub(raws, lambda found: rendered[found[0]], translation)
+    # The translation holds each argument as it was: a fixed span survives or the answer is refused.
+    return with_replaced(translation, _render_arguments(leaf, translations, added))
+
+
+def _render_arguments(leaf: _Leaf, translations: Iterator[str], added: _Added) -> Mapping[str, str]:
+    return {argument.raw: _render_argument(argument, translations, added) for argument in leaf.arguments}
+
+
+def _render_argument(argument: _Argument, translations: Iterator[str], added: _Added) -> str:
+    forms = argument.added(added.language)
+    asked = [next(added.texts, None) if form.example else None for form in forms]
+    leaves: list[str] = []
+    inner: Mapping[str, str] = {}
+    for selector, leaf in zip(argument.selectors, argument.leaves, strict=True):
+        translation = next(translations)
+        rendered = _render_arguments(leaf, translations, added)
+        leaves.append(with_replaced(translation, rendered))
+        if selector == "other":
+            inner = rendered
+    syntax = list(argument.syntax)
+    if any(form.category == "one" for form in forms) and "one" in argument.selectors:
+        # "one {a file}" says 1 in English and 21 in Russian too: what was written for 1 is kept for 1.
+        at = argument.selectors.index("one")
+        syntax[at] = _ONE.sub(r"=1\1", syntax[at])
+    other = leaves[argument.selectors.index("other")]
+    texts = [other if text is None else with_replaced(text, inner) for text in asked]
+    more = [f" {form.category} {{{text}}}" for form, text in zip(forms, texts, strict=True)]
+    syntax[-1] = f"}}{''.join(more)}{syntax[-1][1:]}"
+    return "".join(part for pair in zip(syntax, [*leaves, ""], strict=True) for part in pair)
 
 
 class _Parser:
@@ -122,16 +206,19 @@ class _Parser:
         head = _COMPLEX.match(self._text, at)
         if not head:
             return None
-        parts: list[str | _Leaf] = []
-        names: list[str] = []
+        syntax: list[str] = []
+        leaves: list[_Leaf] = []
+        selectors: list[str] = []
         start, position = at, head.end()
         while depth < _DEPTH_MAX and (selector := _SELECTOR.match(self._text, position)):
-            leaf, end = self.leaf(selector.end(), depth=depth + 1, plural=plural or head[1] != "select")
-            parts += [self._text[start : selector.end()], leaf]
-            names.append(selector[1])
+            leaf, end = self.leaf(selector.end(), depth=depth + 1, plural=plural or head[2] != "select")
+            syntax.append(self._text[start : selector.end()])
+            leaves.append(leaf)
+            selectors.append(selector[1])
             start, position = end, end + 1
         close = _CLOSE.match(self._text, position)
-        if not close or "other" not in names:
+        if not close or "other" not in selectors or len(set(selectors)) < len(selectors):
             raise _NotAMessage
-        parts.append(self._text[start : close.end()])
-        return _Argument(self._text[at : close.end()], tuple(parts))
+        syntax.append(self._text[start : close.end()])
+        raw = self._text[at : close.end()]
+        return _Argument(raw, head[1], head[2], bool(head[3]), tuple(selectors), tuple(syntax), tuple(leaves))

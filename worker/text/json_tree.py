@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from worker import errors
 from worker.text import icu
-from worker.text.document import Document, Render, Slot
+from worker.text.document import Document, Forms, Render, Slot
 
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]')
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
@@ -94,17 +94,18 @@ def _leaf(start: int, raw: str, pointer: str, escape: bool) -> Slot | None:
     value = _value(raw)
     if not value or _UNUSABLE.search(value):
         return None
-    segments, render = icu.split_or_whole(value, heading=pointer)
-    return Slot(start, start + len(raw), segments, _quoted(raw, value, render, escape))
+    slot = icu.slot(start, start + len(raw), value, pointer)
+    slot.render = _quoted(raw, value, slot.render, escape)
+    return slot
 
 
 def _value(raw: str) -> str:
     return str(json.loads(raw)) if "\\" in raw else raw[1:-1]
 
 
-def _quoted(raw: str, value: str, render: Render, escape: bool) -> Render:
-    def quote(translations: Sequence[str]) -> str:
-        translation = render(translations)
+def _quoted(raw: str, value: str, render: Render | None, escape: bool) -> Render:
+    def quote(translations: Sequence[str], forms: Forms) -> str:
+        translation = render(translations, forms) if render else translations[0]
         return raw if translation == value else json.dumps(translation, ensure_ascii=escape)
 
     return quote

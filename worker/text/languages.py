@@ -2,10 +2,14 @@
 What a language tag says, as far as judging a translation needs it. No names, no provider's list.
 """
 
-from functools import lru_cache
+import re
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import langcodes
 from langcodes.tag_parser import LanguageTagError
+
+from worker.text import scripts
 
 # Written in more than one script by their own readers: only a script named in the tag itself is enforced.
 _SEVERAL_SCRIPTS = frozenset(
@@ -45,3 +49,36 @@ def _standard(tag: str) -> str:
         return langcodes.standardize_tag(tag)
     except LanguageTagError:
         return tag.lower()
+
+
+_WORD = re.compile(r"[^\W\d_]+")
+_NAME_WORDS = 3  # names and codes stay as they are; a sentence does not
+
+
+@dataclass(frozen=True)
+class Pair:
+    """From which language into which. A simulated translator answers in no real language."""
+
+    source_language: str | None
+    target_language: str
+    simulated: bool = False
+    unspoken: tuple[str, ...] = ()
+    """Sentences of the translator's instructions: no answer may repeat them."""
+
+    @cached_property
+    def expects_change(self) -> bool:
+        """Whether a sentence must look different afterwards."""
+        if self.simulated:
+            return False
+        known = self.source_language
+        return known is None or base(known) != base(self.target_language)
+
+    @cached_property
+    def script(self) -> str | None:
+        """What the target is written in; None when that is not known or its readers use several."""
+        return script(self.target_language)
+
+
+def is_sentence(text: str) -> bool:
+    """More than a name: many words, or as many letters of a script that puts no spaces between words."""
+    return len(_WORD.findall(text)) > _NAME_WORDS or scripts.dense_characters(text) > 2 * _NAME_WORDS

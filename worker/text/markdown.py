@@ -1,42 +1,46 @@
 """
-Markdown: headings, paragraphs, list items, quotes and table cells are translated; nothing else is
+Markdown: headings, paragraphs, list items, quotes, notes and table cells are translated; nothing else is
 touched.
 
-Owns where those stand in the source. markdown-it-py says which lines are a block's text; this module
-finds that text in the source lines (behind `> `, list indents and table bars), so fences, indented code,
-HTML blocks, link definitions and front matter are never even looked at. `markdown_inline` says what is
-fixed inside a text. Two rules keep it correct: a segment's line breaks are written back as the source
-wrote them, prefixes and all; and a translated line never starts a block that the source line did not.
+Owns where those stand in the source. pulldown-cmark (through pyromark) says with its byte ranges which of the
+source is text; what lies between the texts of a block (code, marks, tags, the machinery of links) is fixed,
+so code, link definitions and front matter are never even looked at; a block of HTML is read by `html`. Two
+rules keep it correct: a segment's line breaks are written back as the source wrote them, prefixes and all; and
+a translated line never starts a block that the source line did not. The writing is in `markdown_lines`.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise, zip_longest
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+import pyromark
 
-from worker.text import markdown_inline
-from worker.text.document import Document, Render, Segment, Slot, Span
+from worker.text import html
+from worker.text.document import Document, Segment, Slot, Span
+from worker.text.markdown_lines import LINE_BREAK, Writer, without_blank_lines
 
 # Only with a key in its first line: a document may as well begin with a rule.
 _FRONT_MATTER = re.compile(
     r"\ufeff?(---|\+\+\+)[ \t]*\r?\n(?=[\w\"'#.-]+[ \t]*[:=]|#|\1)(?:.*\n)*?\1[ \t]*(?:\r?\n|\Z)"
 )
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
 _LETTER = re.compile(r"[^\W\d_]")
-_BREAK = re.compile(r"\r\n|\r|\n")
-_BLOCK_START = re.compile(
-    r"""\#{1,6}(?=\s|$) | > | [-+*](?=\s|$) | (\d{1,9})[.)](?=\s|$) | ``` | ~~~
-      | (?:=+|-+|[*_]{3,})\s*$ | \[.*\]:""",
-    re.VERBOSE,
-)
-_BAR = re.compile(r"(?<!\\)\|")
+_HEADING_CHARS = 80
 
-# The inline rule is off: its tokens know no positions, and it is most of the parser's time.
-_PARSER = MarkdownIt("commonmark").enable("table").disable("inline")
+_OPTIONS = (
+    pyromark.Options.ENABLE_TABLES
+    | pyromark.Options.ENABLE_STRIKETHROUGH
+    | pyromark.Options.ENABLE_FOOTNOTES
+    | pyromark.Options.ENABLE_TASKLISTS
+)
+# Spans inside a text; whatever else starts or ends is a block.
+_INLINE = frozenset({"Emphasis", "Strong", "Strikethrough", "Link", "Image"})
+# Links whose text is also their address, or the name of a definition.
+_FOUND_BY_TEXT = frozenset({"Autolink", "Email", "Shortcut", "Collapsed"})
+_NO_TEXT = frozenset({"CodeBlock", "HtmlBlock"})
+_QUOTED = re.compile(r"[\r\n][ \t]*>")
+_MARKS = re.compile(r"[*_~\[!]+")
 
 
 def parse(content: str) -> Document:
@@ -44,115 +48,160 @@ def parse(content: str) -> Document:
     return Document(content, list(_Reader(content).slots()))
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A text in the source: the spans of its lines, which `breaks` (line ends and prefixes) separate."""
-
-    lines: tuple[Span, ...]
-    in_table: bool
-
-
 class _Reader:
     def __init__(self, content: str) -> None:
-        self._content = content
         matter = _FRONT_MATTER.match(content)
-        self._offset = matter.end() if matter else 0
-        self._lines = [line.span() for line in _LINE.finditer(content, self._offset)]
+        start = matter.end() if matter else 0
+        self._markdown = content[start:] if start else content
+        self._source = _Source(content, start)
         self._headings: list[tuple[int, str]] = []
+        self._path = ""
 
     def slots(self) -> Iterator[Slot]:
-        env: dict[str, Any] = {}
-        previous: Token | None = None
-        for token in _PARSER.parse(self._content[self._offset :], env):
-            if token.type == "tr_open" and token.map:
-                row, cell_at = token.map[0], self._lines[token.map[0]][0]
-            elif token.type == "inline" and previous:
-                if previous.type in ("th_open", "td_open"):
-                    place, cell_at = self._cell(token.content, row, cell_at)
-                else:
-                    place = self._place(token)
-                heading = self._heading(previous, token.content)
-                if place:
-                    yield self._slot(place, heading, env.get("references", {}))
-            previous = token
+        """One for each block that holds text."""
+        start = end = -1  # of the text of the block so far, in bytes
+        texts: list[int] = []  # where what may be translated of it begins, ends, begins, …
+        element = -1, -1  # the emphasis or link it begins with
+        skipped: tuple[str, int, int] | None = None  # what holds no text, until it ends
+        event: Any
+        detail: Any
+        for event, where in pyromark.events_with_range(self._markdown, options=_OPTIONS):
+            kind, detail = event.popitem() if type(event) is dict else (event, None)
+            at, to = where["start"], where["end"]
+            if kind == "Text" or kind == "SoftBreak":
+                if skipped:
+                    continue
+                texts += at, to
+            elif kind == "End" or kind == "Start":
+                name = detail if type(detail) is str else next(iter(detail))
+                if skipped:
+                    skipped = None if kind == "End" and skipped == (name, at, to) else skipped
+                    continue
+                if name not in _INLINE:
+                    if start >= 0:
+                        if slot := self._slot(start, end, texts, element, kind, detail):
+                            yield slot
+                        start = end = -1
+                        texts, element = [], (-1, -1)
+                    if kind == "Start" and name in _NO_TEXT:
+                        skipped = name, at, to
+                        if name == "HtmlBlock":
+                            yield from self._html(at, to)
+                    continue
+                if kind == "End":
+                    continue
+                if (name == "Link" or name == "Image") and (way := detail[name]["link_type"]) in _FOUND_BY_TEXT:
+                    skipped = name, at, to
+                    to += 2 * (way == "Collapsed")  # its brackets are not in its range
+                elif start < 0:
+                    element = at, to
+            elif skipped or kind == "Rule" or kind == "TaskListMarker":
+                continue
+            if start < 0:
+                start = at
+            if to > end:
+                end = to
+        if start >= 0 and (slot := self._slot(start, end, texts, element, "", None)):
+            yield slot
 
-    def _heading(self, opening: Token, content: str) -> str:
-        """The path of headings above; a heading itself joins the path of what follows."""
-        if opening.type != "heading_open":
-            return " > ".join(text for _, text in self._headings)
-        level = int(opening.tag[1:])
-        self._headings = [(above, text) for above, text in self._headings if above < level]
-        path = " > ".join(text for _, text in self._headings)
-        self._headings.append((level, content[:80]))
-        return path
-
-    def _place(self, token: Token) -> _Place | None:
-        if not token.map or not _LETTER.search(token.content):
+    def _slot(self, start: int, end: int, texts: list[int], element: Span, ending: str, detail: Any) -> Slot | None:
+        """The slot of a block, which the event *ending* with *detail* closes; None when it holds no letter."""
+        if not texts:
             return None
-        texts = [line.strip() for line in token.content.split("\n")]
-        spans = [self._find(text, number) for number, text in enumerate(texts, token.map[0])]
-        if any(start < 0 for start, _ in spans):
-            return None  # the parser rewrote the text: better untranslated than damaged
-        return _Place(tuple(spans), in_table=False)
-
-    def _find(self, text: str, line: int) -> Span:
-        """Where *text* stands in source line *line*: at its end, or before the closing marks of a heading."""
-        start, end = self._lines[line]
-        at = start + len(self._content[start:end].rstrip()) - len(text)
-        if at < start or not self._content.startswith(text, at):
-            # The prefix of a heading holds no letter, so the first match is the text itself.
-            at = self._content.find(text, start, end)
-        return at, at + len(text)
-
-    def _cell(self, content: str, row: int, start: int) -> tuple[_Place | None, int]:
-        end = self._lines[row][1]
-        raw = content.replace("|", "\\|")  # the parser took the backslashes off
-        at = self._content.find(raw, start, end)
-        if at < 0 or not raw:
-            return None, start
-        place = _Place(((at, at + len(raw)),), in_table=True) if _LETTER.search(raw) else None
-        return place, at + len(raw)
-
-    def _slot(self, place: _Place, heading: str, references: Mapping[str, Any]) -> Slot:
-        lines = [self._content[start:end] for start, end in place.lines]
-        breaks = [self._content[above[1] : below[0]] for above, below in pairwise(place.lines)]
-        text = "\n".join(lines)
-        segment = Segment(text, markdown_inline.fixed_spans(text, references), "markdown", heading)
-        return Slot(place.lines[0][0], place.lines[-1][1], (segment,), _writer(lines, breaks, place.in_table))
-
-
-def _writer(lines: Sequence[str], breaks: Sequence[str], in_table: bool) -> Render:
-    """Writes a translation where *lines* were."""
-
-    def write(translations: Sequence[str]) -> str:
-        (translation,) = translations
-        if translation == "\n".join(lines):
-            new = list(lines)
+        first, last, text, fixed, breaks = self._source.place(start, end, texts, element)
+        is_end = ending == "End"
+        if is_end and type(detail) is dict and "Heading" in detail:
+            path = self._heading(int(detail["Heading"][1]), text)
         else:
-            new = [line.strip() for line in _BREAK.split(translation) if line.strip()]
-        if not breaks:
-            new = [" ".join(new)]
-        if in_table:
-            return _BAR.sub(r"\\|", new[0])
-        guarded = [_guard(line, source) for line, source in zip_longest(new, lines[: len(new)], fillvalue="")]
-        return "".join(_interleave(guarded, breaks))
+            path = self._path
+        if not _LETTER.search(text):
+            return None
+        writer = Writer(text, breaks, is_end and detail == "TableCell")
+        return Slot(first, last, (Segment(text, fixed, "markdown", path),), writer)
 
-    return write
+    def _html(self, start: int, end: int) -> Iterator[Slot]:
+        """The slots of an HTML block; none of one in a quote, whose marks would be read as text."""
+        first, last = self._source.characters([start, end])
+        if not _QUOTED.search(self._source.content, first, last):
+            for slot in html.within(self._source.content, first, last, self._path):
+                slot.render = without_blank_lines(slot.render)
+                yield slot
+
+    def _heading(self, level: int, text: str) -> str:
+        """Where a heading itself stands; it then joins the path of what follows."""
+        above = [(known_level, known) for known_level, known in self._headings if known_level < level]
+        self._headings = [*above, (level, text[:_HEADING_CHARS])]
+        self._path = " > ".join(known for _, known in self._headings)
+        return " > ".join(known for _, known in above)
 
 
-def _interleave(lines: Sequence[str], breaks: Sequence[str]) -> Iterator[str]:
-    yield from lines[:1]
-    for number, line in enumerate(lines[1:]):
-        yield breaks[min(number, len(breaks) - 1)]
-        yield line
+_Place = tuple[int, int, str, tuple[Span, ...], tuple[str, ...]]
 
 
-def _guard(line: str, source: str) -> str:
-    """Escape what would begin a block, unless *source* began so too: "1. Mai" is a date, not a list."""
-    start = _BLOCK_START.match(line)
-    if not start or line == source:
-        return line
-    if source.startswith(start[0]) and source.removeprefix(start[0]).strip():
-        return line  # a lone "*" began nothing where it stood, but with words behind it, it would
-    at = start.end(1) if start[1] else 0
-    return f"{line[:at]}\\{line[at:]}"
+class _Source:
+    """Finds by byte ranges of the Markdown what stands in the content, going forward only."""
+
+    def __init__(self, content: str, start: int) -> None:
+        self.content = content
+        self._start = start
+        self._bytes = None if content.isascii() else content.encode()
+        self._byte = self._base = len(content[:start].encode())
+        self._char = start
+
+    def place(self, start: int, end: int, texts: list[int], element: Span) -> _Place:
+        """
+        The text of a block: where it stands, the text with its lines joined by line feeds, the spans of that
+        which are fixed, and what stood between the lines.
+        """
+        bounds = self.characters([start, *texts, end])
+        first, last = bounds[0], bounds[-1]
+        gaps = self._gaps(bounds)
+        if len(gaps) == 2 and element == (start, end):
+            (_, left), (right, _) = gaps
+            if gaps[0][0] == first and gaps[1][1] == last and _MARKS.fullmatch(self.content, first, left):
+                first, last, gaps = left, right, []  # all of it is one link, or is emphasised
+        raw = self.content[first:last]
+        if "\n" in raw or "\r" in raw:
+            return _unprefixed(first, last, raw, gaps)
+        return first, last, raw, tuple([(left - first, right - first) for left, right in gaps]), ()
+
+    def _gaps(self, bounds: list[int]) -> list[Span]:
+        """What is no text between the texts."""
+        gaps: list[Span] = []
+        for number in range(0, len(bounds), 2):
+            left, right = bounds[number], bounds[number + 1]
+            if right > left:
+                if right - left == 1 and self.content[left] == "\\" and number < len(bounds) - 2:
+                    right += 1  # an escape is the backslash and its character
+                gaps.append((left, right))
+        return gaps
+
+    def characters(self, places: list[int]) -> list[int]:
+        """The characters at these bytes of the Markdown, which are in order, and behind any asked for before."""
+        if self._bytes is None:
+            return [place + self._start for place in places] if self._start else places
+        encoded, byte, char = self._bytes, self._byte, self._char
+        found: list[int] = []
+        for place in places:
+            place += self._base
+            char += len(encoded[byte:place].decode())
+            byte = place
+            found.append(char)
+        self._byte, self._char = byte, char
+        return found
+
+
+def _unprefixed(start: int, end: int, raw: str, gaps: list[Span]) -> _Place:
+    """*raw* without what stands before each of its lines but the first."""
+    breaks = [found.span() for found in LINE_BREAK.finditer(raw)]
+    removed = [0, *accumulate(right - left - 1 for left, right in breaks)]
+    text = LINE_BREAK.sub("\n", raw)
+
+    def moved(position: int) -> int:
+        passed = bisect_left(breaks, (position, -1))
+        behind = breaks[passed - 1][1] if passed else 0  # of the middle of a prefix nothing is left
+        return max(position, behind) - removed[passed]
+
+    spans = [(moved(left - start), moved(right - start)) for left, right in gaps]
+    fixed = tuple([(left, right) for left, right in spans if text[left:right].strip(" \t")])
+    return start, end, text, fixed, tuple([raw[left:right] for left, right in breaks])

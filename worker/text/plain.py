@@ -20,15 +20,15 @@ _MESSAGE_CHARS_MAX = 4000
 
 def parse(content: str) -> Document:
     """Cut *content* into blocks; those that are ICU messages into their leaves."""
-    if len(content) <= _MESSAGE_CHARS_MAX and (message := icu.split(content)):
-        return Document(content, [Slot(0, len(content), *message)])
+    if len(content) <= _MESSAGE_CHARS_MAX and icu.split(content):
+        return Document(content, [icu.slot(0, len(content), content)])
     return Document(content, list(_slots(content)))
 
 
 def _slots(content: str) -> Iterator[Slot]:
     for start, end in _blocks(content):
         if start < end:
-            yield Slot(start, end, *icu.split_or_whole(content[start:end]))
+            yield icu.slot(start, end, content[start:end])
 
 
 def _blocks(content: str) -> Iterator[Span]:
