@@ -92,15 +92,24 @@ class ItemError(WorkerError):
     """
     One item failed. *error_class* is one of ERROR_CLASSES and decides what follows (`models.DISPOSITIONS`).
     *message* is shown to the job's owner: no keys, no stack, no other customer's text.
+    *speaks_for_provider*: whether a refusal to serve would meet every other item as well (`Pauses`).
     """
 
-    def __init__(self, error_class: str, message: str, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        error_class: str,
+        message: str,
+        retry_after_seconds: float | None = None,
+        *,
+        speaks_for_provider: bool = True,
+    ) -> None:
         if error_class not in ERROR_CLASSES:
             raise ValueError(f"unknown error class {error_class!r}")
         super().__init__(message)
         self.error_class = error_class
         self.message = message
         self.retry_after_seconds = retry_after_seconds
+        self.speaks_for_provider = speaks_for_provider
 
 
 class RetryLater(WorkerError):

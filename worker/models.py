@@ -39,6 +39,9 @@ DISPOSITIONS: Final[Mapping[str, Disposition]] = {
 }
 assert set(DISPOSITIONS) == errors.ERROR_CLASSES
 
+RETRY_AFTER_SECONDS: Final[Mapping[str, float]] = {"rate_limited": 15.0, "quota_exhausted": 300.0, "auth": 60.0}
+"""How long to wait for a provider that refuses everybody and does not say how long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -78,6 +81,8 @@ class Job:
     """Milliseconds from becoming claimable to this claim, by the database's clock."""
     items: tuple[Item, ...]
     """The open items only, in the order the user gave."""
+    floor: Mapping[str, Any] | None = None
+    """What the next claim may say, so as not to look where nothing waits. Only the first job of an answer has it."""
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
@@ -105,6 +110,7 @@ class Job:
             found_by=row.get("found_by") or "poll",
             found_ms=row.get("found_ms") or 0,
             items=tuple(Item(item["item"], item.get("attempts") or 0, item.get("chars") or 0) for item in row["items"]),
+            floor=row.get("floor"),
         )
 
 
@@ -115,6 +121,30 @@ class Recalled:
     target: str
     free: bool
     """Its origin was charged, so this hit is not billed again."""
+
+
+@dataclass(frozen=True, slots=True)
+class GlossaryTerm:
+    """How the job's user wants a term said in one language."""
+
+    source_language: str
+    target_language: str
+    term: str
+    translation: str | None
+    """None: it has none because it is not to be translated."""
+    do_not_translate: bool
+    case_sensitive: bool
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        return cls(
+            source_language=row["source_language"],
+            target_language=row["target_language"],
+            term=row["term"],
+            translation=row.get("translation"),
+            do_not_translate=bool(row.get("do_not_translate")),
+            case_sensitive=bool(row.get("case_sensitive")),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +176,8 @@ class NotCompleted:
     error_class: str
     message: str
     retry_after_seconds: float | None = None
+    speaks_for_provider: bool = True
+    """Whether other jobs of this type would meet the same; False when only this language is refused."""
 
 
 Outcome = Completed | NotCompleted

@@ -6,17 +6,15 @@ only move the queue into `retrying`. Other types go on. The first claim after a 
 provider still refuses, the type is paused again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from loguru import logger
 
 from worker import clock as clocks
+from worker import models
 
 _SECONDS_MAX: Final = 300.0
-
-# Errors that speak for the provider and not for one text, and how long to wait when it does not say.
-_PROVIDER_WIDE: Final[Mapping[str, float]] = {"rate_limited": 15.0, "quota_exhausted": 300.0, "auth": 60.0}
 
 
 class Pauses:
@@ -26,9 +24,10 @@ class Pauses:
 
     def note(self, job_type: str, error_class: str, retry_after_seconds: float | None) -> None:
         """An item of *job_type* ended with *error_class*; pause the type if that speaks for its provider."""
-        if error_class not in _PROVIDER_WIDE:
+        default_seconds = models.RETRY_AFTER_SECONDS.get(error_class)
+        if default_seconds is None:
             return
-        seconds = min(retry_after_seconds or _PROVIDER_WIDE[error_class], _SECONDS_MAX)
+        seconds = min(retry_after_seconds or default_seconds, _SECONDS_MAX)
         if not self._left(job_type):
             logger.warning(
                 "Job type paused: its provider refuses", job_type=job_type, error=error_class, seconds=seconds

@@ -31,6 +31,7 @@ class Provider:
         self.hold_after_calls: int | None = None
         self.throttle_seconds: int | None = None  # answer 429 and ask to come back after this
         self.fails: Callable[[str], bool] = lambda language: False
+        self.says: Callable[[str, str], str] = lambda language, text: f"{language.upper()} {text}"
 
     def hold(self) -> None:
         """Answer nothing until `release`."""
@@ -58,7 +59,7 @@ class Provider:
             if self.fails(body["target"]):
                 return web.json_response({"error": "out of order"}, status=500)
             self.answered.update(asked)
-            translated = [f"{body['target'].upper()} {text}" for text in texts]
+            translated = [self.says(body["target"], text) for text in texts]
             return web.json_response({"translatedText": translated if isinstance(body["q"], list) else translated[0]})
         finally:
             self.now -= 1
