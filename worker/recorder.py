@@ -55,6 +55,7 @@ class Recorder:
         self._keep_seconds = keep_seconds
         self._clock = clock
         self._outcomes: deque[_Waiting] = deque()
+        self._under_way: Sequence[_Waiting] = ()
         self._progress: dict[str, ProgressSource] = {}
         self._progress_sent_at = float("-inf")
         self._changed = asyncio.Event()
@@ -63,16 +64,23 @@ class Recorder:
         self._roomy = asyncio.Event()
         self._roomy.set()
 
+    @property
+    def lag_seconds(self) -> float:
+        """How long the oldest outcome has been waiting for the database's answer; 0 when none waits."""
+        waiting = [*self._under_way, *itertools.islice(self._outcomes, 1)]
+        oldest = min((one.submitted_at for one in waiting if one.answer is not None), default=None)
+        return 0.0 if oldest is None else self._clock.monotonic() - oldest
+
     async def room(self) -> None:
         """Wait until results leave as fast as they come. Ask before starting an item, not after."""
         await self._roomy.wait()
 
-    async def submit(
+    def hand_in(
         self, job: models.Job, item: str, outcome: models.Outcome, *, elapsed_seconds: float = 0.0
-    ) -> models.Answer:
+    ) -> "asyncio.Future[models.Answer]":
         """
-        Hand in how *item* ended after *elapsed_seconds*, and wait for what the database says. The outcome is
-        safe as soon as this is called: when the waiting is cancelled it is recorded all the same.
+        Take how *item* ended after *elapsed_seconds*. Returns what will hold the database's answer. The outcome
+        is safe as soon as this returns: when nobody waits for the answer it is recorded all the same.
         """
         entry = models.outcome_entry(job, item, outcome, elapsed_seconds)
         try:
@@ -85,7 +93,7 @@ class Recorder:
         self._settled.clear()
         self._note_room()
         self._changed.set()
-        return await waiting.answer
+        return waiting.answer
 
     def progress(self, job_id: str, source: ProgressSource) -> None:
         """There is news about *job_id*; *source* is asked for the entry when it is sent, within a second."""
@@ -103,8 +111,9 @@ class Recorder:
     async def run(self) -> None:
         while True:
             await self._something_to_send()
-            batch = self._next_batch()
-            await self._deliver(batch)
+            self._under_way = self._next_batch()
+            await self._deliver(self._under_way)
+            self._under_way = ()
             if not self._outcomes:
                 self._settled.set()
 

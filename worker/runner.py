@@ -1,32 +1,33 @@
 """
 One claimed job, from its claim to the last answer about it.
 
-Runs its items side by side and folds whatever becomes of each into one `Outcome` for the recorder. A handler
-can end its own item only. The run stops when the lease is over by our own monotonic clock, when the database
-says that the job is lost or cancelled, and at shutdown; what had finished is with the recorder by then.
+Runs its items side by side (`attempts`) and hands whatever becomes of each to the recorder. A handler can end
+its own item only. The run stops when the lease is over by our own monotonic clock, when the database says that
+the job is lost or cancelled, and at shutdown; what had finished is with the recorder by then.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from loguru import logger
 
 from worker import clock as clocks
 from worker import errors, logs, models
+from worker.attempts import Attempts, Ended
 from worker.counters import Counters
 from worker.handlers.base import Handler
-from worker.handlers.verdict import took_too_long, verdict
-from worker.models import Completed, Outcome
+from worker.models import Completed
 from worker.pauses import Pauses
 from worker.progress import JobProgress
 from worker.recorder import Recorder
 from worker.store import MEMORY_KEYS_MAX, JobStore
 
-# Calls for content and memory are repeated this long; the lease would not last much longer either.
+T = TypeVar("T")
+
+# Calls for content, memory and glossary are repeated this long; the lease would not last much longer either.
 _REPEAT_SECONDS: Final = 20.0
-_NOT_FETCHED: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,7 @@ class JobRun:
         self._lease: asyncio.Timeout | None = None
         self._stop_reason: str | None = None
         self._open = {item.name for item in job.items}
-        self._content: Any = job.content if job.content_inline else _NOT_FETCHED
-        self._fetching = asyncio.Lock()
+        self._shared = _Shared()
         self._message: str | None = None
         self._progress = JobProgress(
             {item.name: item.chars or job.content_chars for item in job.items},
@@ -94,7 +94,7 @@ class JobRun:
             ended_as = self._stop_reason or await self._run_guarded()
             self.cancelled = True
             self._shop.recorder.forget(self.job.id)
-            self._shop.counters.jobs_ended[ended_as] += 1
+            self._shop.counters.jobs_ended[self.job.job_type, ended_as] += 1
             seconds = round(self._shop.clock.monotonic() - started_at, 3)
             logger.info("Job run ended", outcome=ended_as, seconds=seconds, items=len(self.job.items))
         return ended_as
@@ -120,52 +120,68 @@ class JobRun:
             return "lease_over"
 
     async def _run_items(self) -> str:
-        handler = self._shop.handlers[self.job.job_type]
-        limit = asyncio.Semaphore(self._shop.languages_max)
-        ended_as = "processing"
+        attempts = Attempts(
+            self._shop.handlers[self.job.job_type],
+            at_once=self._shop.languages_max,
+            timeout_seconds=self.job.item_timeout_seconds,
+            room=self._shop.recorder.room,
+            clock=self._shop.clock,
+        )
+        attempts.add([ItemRun(self, item) for item in self.job.items])
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._run_item(item, handler, limit)) for item in self.job.items]
-            ended_as = next((status for task in tasks if (status := task.result()) != "processing"), ended_as)
-        except* errors.LeaseLost as lost:
-            ended_as = str(lost.exceptions[0]) or "lost"
-        return ended_as
+            return await self._follow(attempts)
+        except errors.LeaseLost as lost:
+            return str(lost) or "lost"
+        finally:
+            for ended in await attempts.stop():
+                self._hand_in(ended)
 
-    async def _run_item(self, item: models.Item, handler: Handler, limit: asyncio.Semaphore) -> str:
-        """Run one item and return the job's status after its outcome was recorded."""
-        await self._shop.recorder.room()
-        async with limit:
-            started_at = self._shop.clock.monotonic()
-            outcome = await self._attempt(ItemRun(self, item), handler)
-            elapsed_seconds = self._shop.clock.monotonic() - started_at
-        kind = "completed" if isinstance(outcome, Completed) else outcome.disposition.value
-        if not isinstance(outcome, Completed):
-            self._shop.pauses.note(self.job.job_type, outcome.error_class, outcome.retry_after_seconds)
+    async def _follow(self, attempts: Attempts) -> str:
+        """See every item to its end, and return the job's status after the last answer."""
+        status = "processing"
+        answers: set[asyncio.Future[models.Answer]] = set()
+        while pending := [*attempts.start(), *answers]:
+            await asyncio.wait(pending, timeout=attempts.overdue_in(), return_when=asyncio.FIRST_COMPLETED)
+            answers |= {self._hand_in(ended) for ended in attempts.ended()}
+            for answer in [answer.result() for answer in answers if answer.done()]:
+                if not answer.still_held:
+                    raise errors.LeaseLost(answer.answer)
+                if answer.job_status not in (None, "processing"):
+                    status = answer.job_status
+            answers = {answer for answer in answers if not answer.done()}
+        return status
+
+    def _hand_in(self, ended: Ended) -> "asyncio.Future[models.Answer]":
+        item, outcome = ended.ctx.item, ended.outcome
+        if isinstance(outcome, Completed):
+            kind = "completed"
+        else:
+            kind = outcome.disposition.value
+            self._shop.counters.item_errors[outcome.error_class] += 1
+            if outcome.speaks_for_provider:
+                self._shop.pauses.note(self.job.job_type, outcome.error_class, outcome.retry_after_seconds)
         self._shop.counters.items[kind] += 1
+        if self.job.job_type == "translation":  # other types name their items as they like
+            self._shop.counters.note_language(item.name, ended.elapsed_seconds)
         self._progress.finish(item.name)
         self._open.discard(item.name)
-        answer = await self._shop.recorder.submit(self.job, item.name, outcome, elapsed_seconds=elapsed_seconds)
-        if not answer.still_held:
-            raise errors.LeaseLost(answer.answer)
-        return answer.job_status or "processing"
+        return self._shop.recorder.hand_in(self.job, item.name, outcome, elapsed_seconds=ended.elapsed_seconds)
 
-    async def _attempt(self, ctx: "ItemRun", handler: Handler) -> Outcome:
-        limit = asyncio.timeout(self.job.item_timeout_seconds)
-        try:
-            async with limit:
-                return Completed(await handler(ctx))
-        except errors.LeaseLost:
-            raise
-        except Exception as error:
-            return took_too_long(self.job.item_timeout_seconds) if limit.expired() else verdict(error)
+    async def shared(self, name: Hashable, make: Callable[[], Awaitable[T]]) -> T:
+        return await self._shared.get(name, make)
 
     async def content(self) -> Any:
-        async with self._fetching:
-            if self._content is _NOT_FETCHED:
-                self._content = await self._shop.store.get_translation_source(
-                    self.job.id, repeat_seconds=_REPEAT_SECONDS
-                )
-        return self._content
+        return self.job.content if self.job.content_inline else await self.shared("content", self._fetch_content)
+
+    async def _fetch_content(self) -> Any:
+        return await self._shop.store.get_translation_source(self.job.id, repeat_seconds=_REPEAT_SECONDS)
+
+    async def glossary(self) -> Sequence[models.GlossaryTerm]:
+        return () if self.job.user_id is None else await self.shared("glossary", self._fetch_glossary)
+
+    async def _fetch_glossary(self) -> Sequence[models.GlossaryTerm]:
+        languages = [item.name for item in self.job.items]
+        return await self._shop.store.recall_translation_glossary(self.job, languages, repeat_seconds=_REPEAT_SECONDS)
 
     async def recall(self, item: models.Item, keys: Sequence[str]) -> Mapping[str, models.Recalled]:
         known: dict[str, models.Recalled] = {}
@@ -173,6 +189,8 @@ class JobRun:
             known |= await self._shop.store.recall_translation_memory(
                 self.job, item.name, batch, repeat_seconds=_REPEAT_SECONDS
             )
+        hits = sum(key in known for key in keys)
+        self._shop.counters.memory.update(hit=hits, miss=len(keys) - hits)
         return known
 
     async def remember(self, item: models.Item, segments: Mapping[str, str]) -> None:
@@ -182,13 +200,31 @@ class JobRun:
             )
 
     def note_progress(self, item: models.Item, counts: Mapping[str, int], message: str | None) -> None:
-        self._progress.update(item.name, **counts)
-        self._message = message or self._message
+        if item.name not in self._open:
+            return  # its handler was given up and does not know
+        self._progress.update(item.name, now=self._shop.clock.monotonic(), **counts)
+        self._message = message
         self._shop.recorder.progress(self.job.id, self._progress_entry)
 
     def _progress_entry(self) -> Mapping[str, Any]:
         progress = self._progress.entry(self._shop.clock.monotonic())
-        return {**self.lease, "message": self._message, **progress}
+        return {**self.lease, **progress, "message": self._message or progress["message"]}
+
+
+class _Shared:
+    """What is made once for all items of a job, by whichever asks first, and gone with its run."""
+
+    def __init__(self) -> None:
+        self._values: dict[Hashable, Any] = {}
+        self._making: dict[Hashable, asyncio.Lock] = {}
+
+    async def get(self, name: Hashable, make: Callable[[], Awaitable[T]]) -> T:
+        if name not in self._values:
+            async with self._making.setdefault(name, asyncio.Lock()):
+                if name not in self._values:  # whoever made it may have been cancelled: then the next one does
+                    self._values[name] = await make()
+        value: T = self._values[name]
+        return value
 
 
 class ItemRun:
@@ -212,6 +248,12 @@ class ItemRun:
 
     async def content(self) -> Any:
         return await self._run.content()
+
+    async def glossary(self) -> Sequence[models.GlossaryTerm]:
+        return await self._run.glossary()
+
+    async def shared(self, name: Hashable, make: Callable[[], Awaitable[T]]) -> T:
+        return await self._run.shared(name, make)
 
     async def recall(self, keys: Sequence[str]) -> Mapping[str, models.Recalled]:
         return await self._run.recall(self.item, keys)

@@ -45,6 +45,13 @@ class ScriptedStore(JobStore):
         await asyncio.sleep(0)
         return "A long text."
 
+    async def recall_translation_glossary(
+        self, job: models.Job, target_languages: Sequence[str], *, repeat_seconds: float = 0.0
+    ) -> list[models.GlossaryTerm]:
+        self.fetched += 1
+        await asyncio.sleep(0)
+        return [models.GlossaryTerm("en", language, "Lamp", None, True, False) for language in target_languages]
+
 
 def recorded(entries: Sequence[Mapping[str, Any]]) -> list[Row]:
     """Everything is taken; each entry is the last of its job."""

@@ -36,9 +36,8 @@ async def recorder(store: ScriptedStore, clock: FakeClock) -> AsyncIterator[Reco
     await asyncio.gather(task, return_exceptions=True)
 
 
-def submit(recorder: Recorder, content: Any = "Texto") -> "asyncio.Task[models.Answer]":
-    outcome = Completed(factories.result(content))
-    return asyncio.create_task(recorder.submit(factories.job(), "es", outcome))
+def submit(recorder: Recorder, content: Any = "Texto") -> "asyncio.Future[models.Answer]":
+    return recorder.hand_in(factories.job(), "es", Completed(factories.result(content)))
 
 
 def refuse_poison(entries: Sequence[Mapping[str, Any]]) -> list[Row] | Exception:

@@ -1,15 +1,17 @@
 """One job: its items live and die for themselves, and its end is told once."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 
+from tests.support.waiting import until
 from tests.unit import factories
 from tests.unit.scripted_store import ScriptedStore, answers
-from worker import errors, models
+from worker import attempts, errors, models
 from worker.counters import Counters
 from worker.handlers.base import Handler, ItemContext
 from worker.pauses import Pauses
@@ -122,6 +124,144 @@ async def test_a_large_content_is_fetched_once_for_all_items(store: ScriptedStor
     assert sent(store)["d"]["result"]["content"] == "d: A long text."
 
 
+async def test_the_glossary_is_fetched_once_and_only_for_a_user(store: ScriptedStore, shop_with: ShopWith) -> None:
+    seen: list[Sequence[models.GlossaryTerm]] = []
+
+    async def handle(ctx: ItemContext) -> models.ItemResult:
+        seen.append(await ctx.glossary())
+        return factories.result()
+
+    shop = shop_with(handle)
+    await run_of(factories.job("es", "fr", user_id="somebody"), shop).run()
+    await run_of(factories.job("es"), shop).run()
+
+    assert store.fetched == 1
+    assert [[term.target_language for term in terms] for terms in seen] == [["es", "fr"], ["es", "fr"], []]
+
+
+async def test_what_is_shared_is_made_once_unless_its_maker_failed(shop_with: ShopWith) -> None:
+    made: list[str] = []
+
+    async def handle(ctx: ItemContext) -> models.ItemResult:
+        async def make() -> str:
+            made.append(ctx.item.name)
+            if ctx.item.name == "a":
+                raise errors.ItemError("bad_request", "This one cannot.")
+            await asyncio.sleep(0)
+            return "plan"
+
+        assert await ctx.shared("plan", make) == "plan"
+        return factories.result()
+
+    await run_of(factories.job(*"abcd"), shop_with(handle)).run()
+
+    assert made == ["a", "b"]
+
+
+async def test_a_handler_that_ignores_the_stop_holds_nobody_up(
+    store: ScriptedStore, shop_with: ShopWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "UNWIND_SECONDS", 0.05)
+    began, let_go = asyncio.Event(), asyncio.Event()
+
+    async def handle(_: ItemContext) -> models.ItemResult:
+        began.set()
+        while not let_go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await let_go.wait()
+        return factories.result("Too late")
+
+    run = run_of(factories.job(), shop_with(handle))
+    running = asyncio.create_task(run.run())
+    await began.wait()
+    run.stop("shutdown")
+
+    assert await running == "shutdown"
+    let_go.set()
+    await until(lambda: not attempts._abandoned, "the handler has ended at last")
+    assert store.recorded == []
+
+
+async def test_a_handler_that_ignores_its_time_limit_costs_one_try_and_not_the_job(
+    store: ScriptedStore, shop_with: ShopWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "UNWIND_SECONDS", 0.05)
+    let_go = asyncio.Event()
+    stuck: list[ItemContext] = []
+
+    async def handle(ctx: ItemContext) -> models.ItemResult:
+        if ctx.item.name not in "ab":
+            return await translate(ctx)
+        stuck.append(ctx)
+        while not let_go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await let_go.wait()
+        return factories.result("Too late")
+
+    # Two run at once, and both are stuck: the others get their places all the same.
+    job = factories.job(*"abcd", item_timeout_ms=30)
+    shop = shop_with(handle)
+
+    assert await run_of(job, shop).run() == "completed"
+    assert {name: entry["outcome"] for name, entry in sent(store).items()} == {
+        "a": "retry",
+        "b": "retry",
+        "c": "completed",
+        "d": "completed",
+    }
+    for ctx in stuck:  # what they report now is nobody's news
+        ctx.progress(done_chars=1, total_chars=2, cached_chars=0, chunks_done=1, chunks_total=2)
+    assert not shop.recorder._progress
+    let_go.set()
+    await until(lambda: not attempts._abandoned, "the handlers have ended at last")
+    assert len(sent(store)) == 4
+
+
+async def test_a_handler_that_finishes_while_it_is_stopped_is_recorded(
+    store: ScriptedStore, shop_with: ShopWith
+) -> None:
+    began = asyncio.Event()
+
+    async def handle(ctx: ItemContext) -> models.ItemResult:
+        began.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        if ctx.item.name == "fr":
+            raise OSError("cut off while putting things away")
+        return await translate(ctx)
+
+    shop = shop_with(handle)
+    run = run_of(factories.job("es", "fr"), shop)
+    running = asyncio.create_task(run.run())
+    await began.wait()
+    await asyncio.sleep(0)
+    run.stop("shutdown")
+
+    assert await running == "shutdown"
+    await shop.recorder.settled()
+    assert [(name, entry["outcome"]) for name, entry in sent(store).items()] == [("es", "completed")]
+
+
+async def test_a_handler_that_cancels_itself_has_failed(store: ScriptedStore, shop_with: ShopWith) -> None:
+    async def handle(_: ItemContext) -> models.ItemResult:
+        raise asyncio.CancelledError
+
+    assert await run_of(factories.job(), shop_with(handle)).run() == "completed"
+    assert sent(store)["es"]["outcome"] == "retry"
+
+
+async def test_a_refusal_of_one_language_pauses_no_other_job(shop_with: ShopWith) -> None:
+    async def handle(ctx: ItemContext) -> models.ItemResult:
+        raise errors.ItemError("quota_exhausted", "Later.", speaks_for_provider=ctx.item.name == "fr")
+
+    shop = shop_with(handle)
+    await run_of(factories.job("es"), shop).run()
+    assert shop.pauses.open(["translation"]) == ["translation"]
+
+    await run_of(factories.job("fr"), shop).run()
+    assert shop.pauses.open(["translation"]) == []
+
+
 async def test_the_end_of_the_lease_stops_the_work(store: ScriptedStore, shop_with: ShopWith) -> None:
     stopped: list[str] = []
 
@@ -192,12 +332,14 @@ async def test_a_shutdown_interrupts_and_what_had_finished_is_recorded(
 
     runs = Runs(on_change=lambda: None, on_retrying=lambda: None)
     store.on_record = lambda entries: answers(entries, "recorded", "processing")
-    run = run_of(factories.job("es", "fr"), shop_with(handle))
+    shop = shop_with(handle)
+    run = run_of(factories.job("es", "fr"), shop)
     runs.add(run)
     attending = asyncio.create_task(runs.attend(run))
     await waiting.wait()
     runs.stop_all()
     await attending
+    await shop.recorder.settled()
 
     assert list(sent(store)) == ["es"]
     assert runs.take_interrupted() == [run.lease]

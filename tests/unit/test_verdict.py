@@ -4,7 +4,7 @@ import pytest
 
 from worker import errors
 from worker.handlers.verdict import took_too_long, verdict
-from worker.models import DISPOSITIONS, Disposition
+from worker.models import DISPOSITIONS, RETRY_AFTER_SECONDS, Disposition
 
 
 @pytest.mark.parametrize("error_class", sorted(errors.ERROR_CLASSES))
@@ -13,6 +13,15 @@ def test_an_item_error_follows_the_table(error_class: str) -> None:
 
     assert outcome.disposition is DISPOSITIONS[error_class]
     assert (outcome.error_class, outcome.message, outcome.retry_after_seconds) == (error_class, "A sentence.", 3.0)
+
+
+@pytest.mark.parametrize("error_class", sorted(errors.ERROR_CLASSES))
+def test_a_provider_that_names_no_wait_gets_that_of_the_table(error_class: str) -> None:
+    outcome = verdict(errors.ItemError(error_class, "A sentence.", speaks_for_provider=False))
+
+    assert outcome.retry_after_seconds == RETRY_AFTER_SECONDS.get(error_class)
+    assert (outcome.retry_after_seconds is not None) == (outcome.disposition is Disposition.THROTTLED)
+    assert not outcome.speaks_for_provider
 
 
 def test_an_unknown_class_cannot_be_raised() -> None:

@@ -6,10 +6,12 @@ ends this one item only. It may be cancelled at any await, and what it was doing
 another worker: side effects must bear a repetition.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from worker import models
+
+T = TypeVar("T")
 
 
 class ItemContext(Protocol):
@@ -33,6 +35,17 @@ class ItemContext(Protocol):
 
     async def content(self) -> Any:
         """The job's content; fetched once for all its items when it was too large for the claim."""
+        ...
+
+    async def shared(self, name: Hashable, make: Callable[[], Awaitable[T]]) -> T:
+        """
+        What *make* returns, made once for all items of the job and dropped when its run ends. What it raises is
+        raised for this item, and the next one tries again.
+        """
+        ...
+
+    async def glossary(self) -> Sequence[models.GlossaryTerm]:
+        """The terms of the job's user that may concern any of its languages; fetched once."""
         ...
 
     async def recall(self, keys: Sequence[str]) -> Mapping[str, models.Recalled]:

@@ -15,8 +15,13 @@ def verdict(error: Exception) -> NotCompleted:
     """
     match error:
         case errors.ItemError():
-            disposition = models.DISPOSITIONS[error.error_class]
-            return NotCompleted(disposition, error.error_class, error.message, error.retry_after_seconds)
+            return NotCompleted(
+                models.DISPOSITIONS[error.error_class],
+                error.error_class,
+                error.message,
+                _retry_after(error),
+                speaks_for_provider=error.speaks_for_provider,
+            )
         case errors.RetryLater():
             return NotCompleted(Disposition.RETRY, "internal", error.reason, error.delay_seconds)
         case errors.GiveUp():
@@ -27,6 +32,18 @@ def verdict(error: Exception) -> NotCompleted:
         case _:
             logger.error("Handler failed", error=type(error).__name__, place=logs.place(error))
             return NotCompleted(Disposition.RETRY, "internal", "Something went wrong while working on this.")
+
+
+def _retry_after(error: errors.ItemError) -> float | None:
+    if error.retry_after_seconds is not None:
+        return error.retry_after_seconds
+    return models.RETRY_AFTER_SECONDS.get(error.error_class)
+
+
+def stopped_itself() -> NotCompleted:
+    """The outcome of an item whose handler let a cancellation pass that was none of ours."""
+    logger.error("Handler cancelled itself")
+    return NotCompleted(Disposition.RETRY, "internal", "Something went wrong while working on this.")
 
 
 def took_too_long(timeout_seconds: float) -> NotCompleted:
