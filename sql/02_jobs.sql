@@ -147,25 +147,33 @@ comment on column public.translation_jobs.started_at is 'First claim.';
 comment on column public.translation_jobs.completed_at is 'When it ended, in whichever state.';
 comment on column public.translation_jobs.cancelled_at is 'When it was cancelled.';
 
+-- A change of status is never HOT: it writes into every index that covers the row afterwards. So few indexes cover a
+-- job that runs: its two keys, and two by status from which lists are put together. What else lists need covers ended
+-- jobs only. The one on seq serves only who says seq > 0, as the overview does: the planner would rather walk along it,
+-- past a million others, than find the few that a list asks for.
 -- The index is the ORDER BY of the claim, type by type; nothing else may tempt the planner there.
 create index if not exists translation_jobs_claim on public.translation_jobs (job_type, priority desc, turn, seq)
   where status = 'pending';
 create index if not exists translation_jobs_due on public.translation_jobs (job_type, run_at)
   where status in ('scheduled', 'retrying');
--- A user's unfinished jobs: his last turn and his waiting cap, both one short scan.
-create index if not exists translation_jobs_live on public.translation_jobs (user_id, turn desc nulls last)
-  where status in ('pending', 'scheduled', 'blocked', 'processing', 'retrying');
-create unique index if not exists translation_jobs_seq on public.translation_jobs (seq);
-create index if not exists translation_jobs_of_user on public.translation_jobs (user_id, seq desc);
-create index if not exists translation_jobs_of_user_by_status on public.translation_jobs (user_id, status, seq desc);
-create index if not exists translation_jobs_of_user_by_subject on public.translation_jobs (user_id, subject, seq desc)
-  where subject is not null;
-create index if not exists translation_jobs_of_user_by_type on public.translation_jobs (user_id, job_type, seq desc);
-create index if not exists translation_jobs_of_user_by_time on public.translation_jobs (user_id, created_at desc);
+-- Not pending alone: while nothing waits the statistics call both empty, and the planner would take either.
+create index if not exists translation_jobs_last_turn on public.translation_jobs (user_id, turn)
+  where status in ('pending', 'retrying');
+create unique index if not exists translation_jobs_in_order on public.translation_jobs (seq) where seq > 0;
+create index if not exists translation_jobs_by_type on public.translation_jobs (job_type, status, seq);
+create index if not exists translation_jobs_by_user on public.translation_jobs (user_id, status, job_type, seq);
+create index if not exists translation_jobs_by_subject on public.translation_jobs (subject, user_id, seq desc)
+  where subject is not null and status in ('completed', 'failed', 'cancelled');
+create index if not exists translation_jobs_by_time on public.translation_jobs (user_id, created_at desc)
+  where status in ('completed', 'failed', 'cancelled');
 create index if not exists translation_jobs_ended on public.translation_jobs (completed_at) where completed_at is not null;
 create unique index if not exists translation_jobs_idempotency on public.translation_jobs (user_id, idempotency_key)
   nulls not distinct where idempotency_key is not null;
 create unique index if not exists translation_jobs_retry_of on public.translation_jobs (retry_of) where retry_of is not null;
+-- Of earlier versions of this script.
+drop index if exists public.translation_jobs_live, public.translation_jobs_seq, public.translation_jobs_of_user,
+  public.translation_jobs_of_user_by_status, public.translation_jobs_of_user_by_subject,
+  public.translation_jobs_of_user_by_type, public.translation_jobs_of_user_by_time;
 
 create table if not exists public.translation_job_dependencies (
   child_id      uuid not null references public.translation_jobs (id) on delete cascade,
@@ -194,7 +202,7 @@ create table if not exists public.translation_job_claims (
   lease_until timestamptz not null,
   progressed  boolean not null default false
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
-create index if not exists translation_job_claims_of_call on public.translation_job_claims (claim_id);
+drop index if exists public.translation_job_claims_of_call;  -- of earlier versions; translation_job_attempts has it
 comment on table public.translation_job_claims is
   'Who holds which job now. Holding the row is holding the job. Server only, on purpose without a policy: browsers never see a token.';
 comment on column public.translation_job_claims.job_id is 'The job that is held.';

@@ -21,9 +21,14 @@ create table if not exists public.translation_job_items (
   recorded_token bigint,
   started_at     timestamptz,
   completed_at   timestamptz,
+  progress       int not null default 0 constraint translation_job_items_progress_check check (progress between 0 and 100),
+  eta_at         timestamptz,
   primary key (job_id, item),
   constraint translation_job_items_credits_within_price check (credits between 0 and price)
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
+alter table public.translation_job_items
+  add column if not exists progress int not null default 0 constraint translation_job_items_progress_check check (progress between 0 and 100),
+  add column if not exists eta_at timestamptz;
 comment on table public.translation_job_items is 'One language of a job, or one step of another kind of job: the truth about what a job consists of.';
 comment on column public.translation_job_items.job_id is 'The job.';
 comment on column public.translation_job_items.item is 'The language, or the name of the step.';
@@ -42,17 +47,32 @@ comment on column public.translation_job_items.retry_at is 'An open item that fa
 comment on column public.translation_job_items.recorded_token is 'Claim under which its last outcome was recorded: answers a repeated call.';
 comment on column public.translation_job_items.started_at is 'First sign of work.';
 comment on column public.translation_job_items.completed_at is 'When it ended, in whichever state.';
+comment on column public.translation_job_items.progress is 'Percent of its characters that are done; 100 only when it is completed, 0 again when it has to be tried again.';
+comment on column public.translation_job_items.eta_at is 'When the worker expects it to be done; of no meaning unless it is processing.';
 
 create table if not exists public.translation_memory (
   id              bigint generated always as identity primary key,
   user_id         uuid references auth.users (id) on delete cascade,
-  key             text not null check (key ~ '^[0-9a-f]{64}$'),
+  key             text not null check (char_length(key) = 64 and key !~ '[^0-9a-f]'),  -- a counted repetition takes ten times as long
   target_language text not null,
   target          text not null,
   origin_job      uuid not null,
   origin_item     text not null,
   created_at      timestamptz not null default now()
 );
+do $do$
+begin
+  if exists (
+    select from pg_catalog.pg_constraint k
+    where k.conrelid = 'public.translation_memory'::regclass and k.conname = 'translation_memory_key_check'
+      and pg_catalog.pg_get_constraintdef(k.oid) like '%{64}%'
+  ) then  -- the same rule in an older version's words: nothing to check again
+    alter table public.translation_memory drop constraint translation_memory_key_check;
+    alter table public.translation_memory add constraint translation_memory_key_check
+      check (char_length(key) = 64 and key !~ '[^0-9a-f]') not valid;
+    alter table public.translation_memory validate constraint translation_memory_key_check;
+  end if;
+end $do$;
 create unique index if not exists translation_memory_key on public.translation_memory (user_id, key) nulls not distinct;
 comment on table public.translation_memory is
   'One translated segment of one user, written after its checks passed: cache and checkpoint in one. Never shared between users.';

@@ -55,23 +55,23 @@ end $$;
 comment on function translation_private.count_chars(jsonb, text) is 'Code points of the text in a source; of a JSON tree, of its string leaves.';
 
 create or replace function translation_private.next_turn(p_user_id uuid, p_cost bigint) returns bigint
-language plpgsql volatile set search_path = ''
+language plpgsql volatile set search_path = '' set enable_sort = off
 as $$
 declare
   v_last bigint;
-  v_served bigint := (select last_value from translation_private.served_turn);
 begin
-  -- Two statements, because IS NOT DISTINCT FROM cannot use an index.
+  -- From here on this transaction is in progress to everybody: no floor passes a turn that we stamp now and commit late.
+  perform pg_current_xact_id();
+  -- Only what waits can be ahead of the turn that is served; what waits to be tried again is in that index as well.
+  -- Two statements, because IS NOT DISTINCT FROM cannot use an index; and IS NULL gives no order unless it is asked for.
   if p_user_id is null then
     select turn into v_last from public.translation_jobs
-    where user_id is null and status in ('pending', 'scheduled', 'blocked', 'processing', 'retrying')
-    order by turn desc nulls last limit 1;
+    where user_id is null and status in ('pending', 'retrying') and turn is not null order by user_id desc, turn desc limit 1;
   else
     select turn into v_last from public.translation_jobs
-    where user_id = p_user_id and status in ('pending', 'scheduled', 'blocked', 'processing', 'retrying')
-    order by turn desc nulls last limit 1;
+    where user_id = p_user_id and status in ('pending', 'retrying') and turn is not null order by turn desc limit 1;
   end if;
-  return greatest(v_last, v_served) + p_cost;
+  return greatest(v_last, (select last_value from translation_private.served_turn)) + p_cost;
 end $$;
 comment on function translation_private.next_turn(uuid, bigint) is
   'Start-time fair queueing: after the user''s own last turn, never before what is being served now.';
@@ -111,6 +111,33 @@ end $$;
 comment on function translation_private.check_content(text, jsonb, text) is 'Refuses a source that cannot be worked on; returns its characters of text.';
 
 -- The checks of the languages. Raises, or returns them in canonical spelling.
+-- Generous on purpose: a worker that offers pt may be asked for pt-BR, and refuses for good what it cannot do.
+create or replace function translation_private.without_region(p_tag text) returns text
+language sql immutable set search_path = ''
+as $$
+  select case
+    when p_tag ~ '^zh-(TW|HK|MO)$' then 'zh-Hant'
+    when p_tag ~ '^zh-(CN|SG)$' then 'zh-Hans'
+    else regexp_replace(p_tag, '-([A-Z]{2}|[0-9]{3})(-.*)?$', '')
+  end
+$$;
+comment on function translation_private.without_region(text) is 'es for es-MX, zh-Hant for zh-TW: the same language and script, wherever it is spoken.';
+
+create or replace function translation_private.offered_near(p_source text, p_target text) returns text
+language sql stable set search_path = ''
+as $$
+  select case
+    when count(*) = 0 then format('No running worker translates from %s.', p_source)
+    else 'On offer are, nearest first: ' || string_agg(target_language, ', ' order by near desc, target_language) || '.'
+  end
+  from (
+    select l.target_language, bool_or(split_part(l.target_language, '-', 1) = split_part(p_target, '-', 1)) as near
+    from public.translation_languages l
+    where p_source is null or l.source_language in ('*', p_source, translation_private.without_region(p_source))
+    group by l.target_language order by near desc, l.target_language limit 10) as offered
+$$;
+comment on function translation_private.offered_near(text, text) is 'For a refusal: up to ten languages that some worker offers instead.';
+
 create or replace function translation_private.check_languages(p_source text, p_targets text[]) returns text[]
 language plpgsql set search_path = ''
 as $$
@@ -141,10 +168,11 @@ begin
       perform translation_private.refuse(422, 'language_same_as_source', format('%s is the source language: leave it out of the targets.', v_canonical));
     elsif exists (select from public.translation_languages) and not exists (
       select from public.translation_languages l
-      where l.target_language in ('*', v_canonical) and (v_source is null or l.source_language in ('*', v_source))
+      where l.target_language in ('*', v_canonical, translation_private.without_region(v_canonical))
+        and (v_source is null or l.source_language in ('*', v_source, translation_private.without_region(v_source)))
     ) then
       perform translation_private.refuse(422, 'language_unknown', format('No running worker translates %s into %s.', coalesce(v_source, 'this'), v_canonical),
-        'The pairs on offer are in translation_languages.');
+        translation_private.offered_near(v_source, v_canonical));
     end if;
     v_result := v_result || v_canonical;
   end loop;
@@ -396,6 +424,9 @@ as $$
 declare
   v_user uuid := translation_private.caller();
 begin
+  if v_user is not null and not exists (select from auth.users where id = v_user) then
+    perform translation_private.refuse(401, 'sign_in_required', 'This account was deleted: sign in again.');
+  end if;
   return translation_private.add_job(
     v_user is not null, v_user, 'translation', p_content, p_target_languages, p_source_language, p_content_kind, p_priority, p_options,
     p_idempotency_key, p_run_at, p_correlation_id, p_subject, p_title, p_metadata, p_after);

@@ -29,44 +29,137 @@ begin
 end $$;
 comment on function translation_private.promote(text[], int, timestamptz) is 'Scheduled and retrying jobs whose time has come, p_limit of each type: pending, with a turn. Returns how many.';
 
--- What a claim hands out, read back from the claim rows: the same for the first call and a repeated one.
+-- What a claim hands out, read back from the claim rows: the same for the first call and a repeated one. Milliseconds
+-- are written out here, because as_ms is a call for each of them.
 create or replace function translation_private.claimed(p_worker_id text, p_claim_id uuid, p_now timestamptz)
 returns setof jsonb language sql stable set search_path = ''
 as $$
   select jsonb_build_object(
     'job_id', j.id, 'token', c.token, 'seq', j.seq, 'job_type', j.job_type, 'user_id', j.user_id, 'subject', j.subject,
     'title', j.title, 'metadata', j.metadata, 'content_kind', j.content_kind,
-    'content', case when octet_length(j.content::text) <= 8192 then j.content end,
-    'content_inline', coalesce(octet_length(j.content::text) <= 8192, true), 'content_chars', j.content_chars,
+    'content', case when size.small then j.content end, 'content_inline', size.small, 'content_chars', j.content_chars,
     'source_language', j.source_language, 'options', j.options, 'priority', j.priority, 'correlation_id', j.correlation_id,
-    'lease_ms', translation_private.as_ms(c.lease_until - p_now), 'max_attempts', j.max_attempts,
-    'item_timeout_ms', t.item_timeout_seconds * 1000, 'deadline_ms', translation_private.as_ms(j.deadline_at - p_now),
+    'lease_ms', ceil(extract(epoch from c.lease_until - p_now) * 1000)::bigint, 'max_attempts', j.max_attempts,
+    'item_timeout_ms', t.item_timeout_seconds * 1000, 'deadline_ms', ceil(extract(epoch from j.deadline_at - p_now) * 1000)::bigint,
     'found_by', j.found_by, 'found_ms', a.found_ms, 'deliveries', j.deliveries, 'items', i.items)
-  from public.translation_job_claims c
-  join public.translation_jobs j on j.id = c.job_id
+  from public.translation_job_attempts a
+  -- Offset 0, and no other index on that table: it is often empty when it is analyzed, and a planner that believes that
+  -- reads all of it, with everything that died in it while somebody held an old snapshot.
+  cross join lateral (
+    select h.token, h.claimed_at, h.lease_until from public.translation_job_claims h
+    where h.job_id = a.job_id and h.token = a.token offset 0) as c
+  join public.translation_jobs j on j.id = a.job_id
   join public.translation_job_types t on t.name = j.job_type
-  join public.translation_job_attempts a on a.job_id = c.job_id and a.token = c.token
+  -- A source of many characters need not be unpacked to know that it is large.
+  cross join lateral (select case when j.content_chars <= 8192 then coalesce(octet_length(j.content::text) <= 8192, true) else false end as small) as size
   cross join lateral (
     select coalesce(jsonb_agg(jsonb_build_object('item', i.item, 'attempts', i.attempts, 'chars', j.content_chars) order by i.position), '[]') as items
     from public.translation_job_items i
     where i.job_id = j.id and i.status in ('pending', 'processing')
       and i.recorded_token is distinct from c.token and (i.retry_at is null or i.retry_at <= c.claimed_at)) as i
-  where c.claim_id = p_claim_id and c.worker_id = p_worker_id
+  where a.claim_id = p_claim_id and a.worker_id = p_worker_id
   order by j.priority desc, j.turn, j.seq
 $$;
 comment on function translation_private.claimed(text, uuid, timestamptz) is 'The jobs a claim call holds now, with their open items.';
 
+-- Floors. While anybody holds an old snapshot (a report, a dump, a forgotten session), no vacuum can clear away what was
+-- claimed since, and every claim would walk through all of it again. A floor lets it begin behind: the turn of a lane
+-- (type and priority) below which nothing waits. It is state of the caller: it comes with a claim, goes back with the
+-- next, and only makes that one cheaper. What keeps it safe, so that a user's jobs still start in order:
+--   a turn that was reached is only a candidate. It becomes a floor when a claim without floors, begun after all
+--   transactions of that time had ended, reaches it again: a create may stamp a turn now and commit it late;
+--   a claim that comes back short looks again without floors, and so does every first claim after a second;
+--   a job below its floor all the same (somebody moved it by hand) ends the floor of that lane when it is found.
+create or replace function translation_private.next_floor(p_floor jsonb, p_reached jsonb, p_all_seen_to xid8, p_now timestamptz)
+returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+  v_proven boolean := coalesce((p_floor ->> 'seen')::xid8 <= p_all_seen_to, true);
+  v_safe jsonb := coalesce(p_floor -> 'safe', '{}');
+  v_next jsonb := coalesce(p_floor -> 'next', '{}');
+  v_lane text;
+  v_least bigint;
+  v_most bigint;
+begin
+  for v_lane, v_least, v_most in
+    select r.key, (r.value ->> 0)::bigint, (r.value ->> 1)::bigint from jsonb_each(p_reached) as r
+  loop
+    if v_least < (v_safe ->> v_lane)::bigint then
+      v_safe := v_safe - v_lane;
+      v_next := v_next - v_lane;
+    end if;
+    if v_proven and v_most >= coalesce((v_next ->> v_lane)::bigint, v_most) then
+      if v_next ? v_lane then
+        v_safe := jsonb_set(v_safe, array[v_lane], v_next -> v_lane);
+      end if;
+      v_next := jsonb_set(v_next, array[v_lane], to_jsonb(v_most));
+    end if;
+  end loop;
+  return jsonb_build_object('safe', v_safe, 'next', v_next, 'until', p_now + interval '1 second',
+    'seen', case when v_proven then pg_snapshot_xmax(pg_current_snapshot())::text else p_floor ->> 'seen' end);
+end $$;
+comment on function translation_private.next_floor(jsonb, jsonb, xid8, timestamptz) is
+  'What a claim without floors has learned: {safe, next: {"type priority": turn}, seen: transactions that may still add below next, until}.';
+
+-- The first p_limit waiting jobs, locked: priority by priority, within one the types by turn. The heads of each type
+-- tell how many to take of which; then those are locked, type by type. Locking while looking would lock p_limit rows
+-- of every type and hide them from other workers.
+create or replace function translation_private.pick(p_job_types text[], p_limit int, p_safe jsonb)
+returns table (place tid, lane text, turn bigint)
+language plpgsql set search_path = ''
+as $$
+declare
+  v_left int := p_limit;
+  v_found int;
+begin
+  for v_priority in reverse 10..1 loop
+    return query
+    with wanted as (
+      select w.job_type, w.job_type || ' ' || v_priority as lane, coalesce((p_safe ->> (w.job_type || ' ' || v_priority))::bigint, 0) as floor
+      from unnest(p_job_types) as w (job_type)
+    ), heads as (
+      select head.job_type from wanted
+      cross join lateral (
+        select j.job_type, j.turn, j.seq from public.translation_jobs j
+        where j.job_type = wanted.job_type and j.status = 'pending' and j.priority = v_priority and j.turn >= wanted.floor
+        order by j.turn, j.seq limit v_left) as head
+      order by head.turn, head.seq limit v_left
+    ), share as (
+      select heads.job_type, count(*) as places from heads group by heads.job_type
+    )
+    select job.place, wanted.lane, job.turn from share
+    join wanted on wanted.job_type = share.job_type
+    cross join lateral (
+      select j.ctid as place, j.turn from public.translation_jobs j
+      where j.job_type = wanted.job_type and j.status = 'pending' and j.priority = v_priority and j.turn >= wanted.floor
+      order by j.turn, j.seq limit share.places
+      for no key update skip locked) as job;
+    get diagnostics v_found = row_count;
+    v_left := v_left - v_found;
+    exit when v_left = 0;
+  end loop;
+end $$;
+comment on function translation_private.pick(text[], int, jsonb) is
+  'Locks up to p_limit waiting jobs in the order of the claim and says where they lie: valid until this transaction changes them.';
+
+drop function if exists public.claim_translation_jobs(text, int, int, text[], uuid, text);  -- before p_floor
 create or replace function public.claim_translation_jobs(
-  p_worker_id text, p_limit int, p_lease_ms int, p_job_types text[], p_claim_id uuid, p_found_by text default 'poll')
+  p_worker_id text, p_limit int, p_lease_ms int, p_job_types text[], p_claim_id uuid, p_found_by text default 'poll',
+  p_floor jsonb default null)
 returns setof jsonb
 language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now timestamptz := translation_private.clock();
+  v_all_seen_to xid8 := pg_snapshot_xmin(pg_current_snapshot());
   v_limit int := least(greatest(coalesce(p_limit, 0), 0), 500);
   v_lease interval := make_interval(secs => least(greatest(coalesce(p_lease_ms, 30000), 1000), 3600000) / 1000.0);
   v_found_by text := case when p_found_by in ('changes', 'broadcast', 'catch_up', 'timer', 'poll') then p_found_by else 'poll' end;
-  v_ids uuid[];
+  v_safe jsonb := case when (p_floor ->> 'until')::timestamptz > v_now then nullif(p_floor -> 'safe', '{}') end;
+  v_floor jsonb := p_floor;
+  v_places tid[];
+  v_reached jsonb;
   v_turn bigint;
 begin
   if p_worker_id is null or p_claim_id is null then
@@ -82,51 +175,47 @@ begin
     perform translation_private.announce('ready', null, 0, 1);
   end if;
 
-  -- The heads of each type tell how many to take of which; then those are locked, type by type. Locking
-  -- while looking would lock p_limit rows of every type and hide them from other workers.
-  with heads as (
-    select head.job_type, head.priority, head.turn, head.seq
-    from unnest(p_job_types) as wanted (job_type)
-    cross join lateral (
-      select j.job_type, j.priority, j.turn, j.seq from public.translation_jobs j
-      where j.job_type = wanted.job_type and j.status = 'pending'
-      order by j.priority desc, j.turn, j.seq limit v_limit) as head
-    order by head.priority desc, head.turn, head.seq limit v_limit
-  ), share as (
-    select heads.job_type, count(*) as places from heads group by heads.job_type
-  ), picked as (
-    select job.id, job.turn from share
-    cross join lateral (
-      select j.id, j.turn from public.translation_jobs j
-      where j.job_type = share.job_type and j.status = 'pending'
-      order by j.priority desc, j.turn, j.seq limit share.places
-      for no key update skip locked) as job
-  )
-  select array_agg(picked.id), max(picked.turn) into v_ids, v_turn from picked;
-  if v_ids is null then
+  loop
+    with picked as materialized (
+      select * from translation_private.pick(p_job_types, v_limit, v_safe)
+    ), lanes as (
+      select picked.lane, jsonb_build_array(min(picked.turn), max(picked.turn)) as turns from picked group by picked.lane
+    )
+    select (select array_agg(picked.place) from picked), (select max(picked.turn) from picked),
+           (select jsonb_object_agg(lanes.lane, lanes.turns) from lanes)
+    into v_places, v_turn, v_reached;
+    exit when v_safe is null or cardinality(v_places) = v_limit;
+    v_safe := null;
+  end loop;
+  if v_places is null then
     return;
   end if;
 
-  update public.translation_jobs as j
-  set status = 'processing', revision = j.revision + 1, worker_id = p_worker_id, found_by = v_found_by, deliveries = j.deliveries + 1,
-      started_at = coalesce(j.started_at, v_now), updated_at = v_now
-  where j.id = any (v_ids);
-  with claim as (
+  with taken as (
+    update public.translation_jobs as j
+    set status = 'processing', revision = j.revision + 1, worker_id = p_worker_id, found_by = v_found_by, deliveries = j.deliveries + 1,
+        started_at = coalesce(j.started_at, v_now), updated_at = v_now
+    where j.ctid = any (v_places)
+    returning j.id, nextval('translation_private.claim_token') as token, j.deliveries, j.ready_at
+  ), claim as (
     insert into public.translation_job_claims (job_id, token, claim_id, worker_id, claimed_at, lease_until)
-    select id, nextval('translation_private.claim_token'), p_claim_id, p_worker_id, v_now, v_now + v_lease
-    from unnest(v_ids) as id
-    returning job_id, token
+    select taken.id, taken.token, p_claim_id, p_worker_id, v_now, v_now + v_lease from taken
   )
   insert into public.translation_job_attempts (job_id, token, delivery, worker_id, claim_id, found_by, found_ms, started_at)
-  select j.id, claim.token, j.deliveries, p_worker_id, p_claim_id, v_found_by,
-         least(translation_private.as_ms(v_now - j.ready_at), 2147483647)::int, v_now
-  from claim join public.translation_jobs j on j.id = claim.job_id;
+  select taken.id, taken.token, taken.deliveries, p_worker_id, p_claim_id, v_found_by,
+         least(ceil(extract(epoch from v_now - taken.ready_at) * 1000), 2147483647)::int, v_now
+  from taken;
   perform setval('translation_private.served_turn', v_turn)
   where v_turn > (select last_value from translation_private.served_turn);
-  return query select * from translation_private.claimed(p_worker_id, p_claim_id, v_now);
+  if v_safe is null then
+    v_floor := translation_private.next_floor(p_floor, v_reached, v_all_seen_to, v_now);
+  end if;
+  return query
+  select case held.n when 1 then held.job || jsonb_build_object('floor', v_floor) else held.job end
+  from translation_private.claimed(p_worker_id, p_claim_id, v_now) with ordinality as held (job, n);
 end $$;
-comment on function public.claim_translation_jobs(text, int, int, text[], uuid, text) is
-  'Takes up to p_limit jobs, the fairest first, each with a fresh token. The same p_claim_id again returns what the first call took and still holds.';
+comment on function public.claim_translation_jobs(text, int, int, text[], uuid, text, jsonb) is
+  'Takes up to p_limit jobs, the fairest first, each with a fresh token. The same p_claim_id again returns what the first call took and still holds. p_floor: what the first job of the last answer said under floor, or null.';
 
 -- Deploy or shutdown: back to the front of the queue, nothing counted.
 create or replace function public.release_translation_jobs(p_worker_id text, p_leases jsonb) returns int
@@ -162,10 +251,15 @@ begin
   end if;
   update public.translation_job_items set status = 'pending'
   where job_id = any (p_job_ids) and status = 'processing';
-  update public.translation_jobs
-  set status = 'pending', revision = revision + 1, turn = (select last_value from translation_private.served_turn), ready_at = p_now,
-      worker_id = null, progress_message = null, eta_at = null, updated_at = p_now
-  where id = any (p_job_ids);
+  update public.translation_jobs as j
+  set status = 'pending', revision = j.revision + 1, ready_at = p_now,
+      worker_id = null, progress_message = null, eta_at = null, updated_at = p_now,
+      -- Other types and priorities may be far ahead of its own: beside the next of its lane, which no floor lies above.
+      turn = least((select last_value from translation_private.served_turn), (
+        select head.turn from public.translation_jobs head
+        where head.job_type = j.job_type and head.status = 'pending' and head.priority = j.priority
+        order by head.turn, head.seq limit 1))
+  where j.id = any (p_job_ids);
   perform translation_private.announce('ready', p_job_ids[1], 0, cardinality(p_job_ids));
 end $$;
 comment on function translation_private.requeue(uuid[], timestamptz) is 'Pending with the served turn: starts next. The caller has ended the claims.';

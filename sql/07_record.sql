@@ -69,20 +69,23 @@ begin
   join public.translation_job_claims c on c.job_id = e.job_id and c.token = e.token and c.worker_id = p_worker_id
   where j.id = e.job_id and j.id = any (v_ids) and e.item is null;
   with counted as (
-    select e.job_id, e.token, i.item, i.chunks_done, i.chunks_total
+    select e.job_id, e.token, i.item, i.chunks_done, i.chunks_total, case when i.progress is not null then least(greatest(i.progress, 0), 99) end as progress,
+      p_now + make_interval(secs => least(i.eta_ms, 604800000) / 1000.0) as eta_at
     from jsonb_to_recordset(p_entries) as e (job_id uuid, token bigint, item text, items jsonb)
     join public.translation_job_claims c on c.job_id = e.job_id and c.token = e.token and c.worker_id = p_worker_id
-    cross join lateral jsonb_to_recordset(coalesce(e.items, '[]')) as i (item text, chunks_done int, chunks_total int)
+    cross join lateral jsonb_to_recordset(coalesce(e.items, '[]')) as i (item text, chunks_done int, chunks_total int, progress int, eta_ms bigint)
     where e.item is null and e.job_id = any (v_ids)
   ), moved as (
     update public.translation_job_items i
     set status = 'processing', started_at = coalesce(i.started_at, p_now),
-        chunks_done = coalesce(counted.chunks_done, i.chunks_done), chunks_total = coalesce(counted.chunks_total, i.chunks_total)
+        chunks_done = coalesce(counted.chunks_done, i.chunks_done), chunks_total = coalesce(counted.chunks_total, i.chunks_total),
+        progress = coalesce(counted.progress, i.progress), eta_at = counted.eta_at
     from counted
     where i.job_id = counted.job_id and i.item = counted.item and i.status in ('pending', 'processing')
       -- Progress that a record has overtaken must not reopen what was recorded.
       and i.recorded_token is distinct from counted.token
-      and (i.status, i.chunks_done, i.chunks_total) is distinct from ('processing', counted.chunks_done, counted.chunks_total)
+      and (i.status, i.chunks_done, i.chunks_total, i.progress)
+          is distinct from ('processing', counted.chunks_done, counted.chunks_total, coalesce(counted.progress, i.progress))
     returning i.job_id, i.chunks_done
   )
   update public.translation_job_claims c set progressed = true
@@ -100,7 +103,7 @@ declare
   v_changed uuid[];
 begin
   if jsonb_typeof(p_results) is distinct from 'array' or jsonb_array_length(p_results) > 500
-     or octet_length(p_results::text) > 4194304 or exists (
+     or octet_length(p_results::text) > 8388608 or exists (
        select from jsonb_to_recordset(p_results) as e (job_id uuid, token bigint, item text, outcome text)
        where e.job_id is null or e.token is null
           or (e.item is not null and coalesce(e.outcome, '') not in ('completed', 'failed', 'retry', 'throttled')))
@@ -163,6 +166,7 @@ begin
         error = case when d.status_now <> 'completed' then d.error end,
         credits = case when d.status_now = 'pending' then i.price else d.charge end,
         chunks_done = coalesce(d.chunks_done, i.chunks_done), chunks_total = coalesce(d.chunks_total, i.chunks_total),
+        progress = case d.status_now when 'completed' then 100 when 'pending' then 0 else i.progress end,
         retry_at = case when d.status_now = 'pending' then v_now + make_interval(secs => d.wait_ms / 1000.0) end,
         started_at = coalesce(i.started_at, v_now - make_interval(secs => least(greatest(d.elapsed_ms, 0), 86400000) / 1000.0), v_now),
         completed_at = case when d.status_now <> 'pending' then v_now end

@@ -163,8 +163,10 @@ language plpgsql set search_path = ''
 as $$
 begin
   delete from public.translation_languages l
-  where l.worker_id = p_worker_id and not exists (
-    select from jsonb_array_elements(p_pairs) as pair where pair ->> 0 = l.source_language and pair ->> 1 = l.target_language);
+  -- NOT IN is hashed whatever the planner may join with; two thousand pairs in a nested loop take most of a second.
+  where l.worker_id = p_worker_id and (l.source_language, l.target_language) not in (
+    select pair ->> 0, pair ->> 1 from jsonb_array_elements(p_pairs) as pair
+    where pair ->> 0 is not null and pair ->> 1 is not null);
   insert into public.translation_languages (worker_id, source_language, target_language)
   select distinct p_worker_id, pair ->> 0, pair ->> 1 from jsonb_array_elements(p_pairs) as pair
   where pair ->> 0 is not null and pair ->> 1 is not null
@@ -173,10 +175,19 @@ end $$;
 comment on function translation_private.offer_languages(text, jsonb) is 'Replaces the pairs one worker offers: [[source, target], …].';
 
 -- Memory: cache and checkpoint. Under the token of the claim, so that a worker that lost the job adds nothing.
+create or replace function translation_private.is_paid(p_job_id uuid, p_item text) returns boolean
+language sql stable set search_path = ''
+as $$
+  select exists (
+    select from public.translation_credit_ledger l where l.job_id = p_job_id and l.item = p_item and l.kind = 'consume')
+$$;
+comment on function translation_private.is_paid(uuid, text) is 'Whether an item was charged: what it brought is then free for its user.';
+
 create or replace function public.recall_translation_memory(
   p_worker_id text, p_job_id uuid, p_token bigint, p_target_language text, p_keys text[]) returns setof jsonb
 language sql stable set search_path = ''
 as $$
+  -- Written out instead of calling is_paid, which would be planned and called again for each of 500 rows.
   select jsonb_build_object('key', m.key, 'target', m.target, 'free', exists (
     select from public.translation_credit_ledger l
     where l.job_id = m.origin_job and l.item = m.origin_item and l.kind = 'consume'))
@@ -199,6 +210,7 @@ create or replace function public.remember_translation_memory(
 language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
+  v_now timestamptz := translation_private.clock();
   v_user uuid;
   v_count int;
 begin
@@ -211,18 +223,42 @@ begin
   update public.translation_job_claims set progressed = true where job_id = p_job_id and not progressed;
   select user_id into v_user from public.translation_jobs where id = p_job_id;
   insert into public.translation_memory as m (user_id, key, target_language, target, origin_job, origin_item, created_at)
-  select distinct on (s.key) v_user, s.key, p_item, s.target, p_job_id, p_item, translation_private.clock()
+  select distinct on (s.key) v_user, s.key, p_item, s.target, p_job_id, p_item, v_now
   from jsonb_to_recordset(p_segments) as s (key text, target text)
   where s.key is not null and s.target is not null
   order by s.key
   on conflict (user_id, key) do update
-  -- Somebody has to have paid before a segment is free: while nobody has, the last one who pays is its origin.
-  set origin_job = excluded.origin_job, origin_item = excluded.origin_item
-  where (m.origin_job, m.origin_item) <> (excluded.origin_job, excluded.origin_item) and not exists (
-    select from public.translation_credit_ledger l
-    where l.job_id = m.origin_job and l.item = m.origin_item and l.kind = 'consume');
+  -- The newest text wins: it was asked for because the older one did not pass. And somebody has to have paid before
+  -- a segment is free: while nobody has, the last one who pays is its origin.
+  set target = excluded.target,
+      (origin_job, origin_item) = (
+        select case when paid then m.origin_job else excluded.origin_job end, case when paid then m.origin_item else excluded.origin_item end
+        from translation_private.is_paid(m.origin_job, m.origin_item) as paid)
+  where m.target <> excluded.target
+     or ((m.origin_job, m.origin_item) <> (excluded.origin_job, excluded.origin_item)
+         and not translation_private.is_paid(m.origin_job, m.origin_item));
   get diagnostics v_count = row_count;
   return v_count;
 end $$;
 comment on function public.remember_translation_memory(text, uuid, bigint, text, jsonb) is
   'Keeps checked segments of an item: [{key, target}]. Returns how many were kept; -1 when the claim is gone.';
+
+-- Glossary: what the user of a claimed job wants said, a thousand terms a call. A term for pt also serves pt-BR;
+-- which of two wins is the worker's to decide. A job that leaves its source language open gets the terms of all.
+create or replace function public.recall_translation_glossary(
+  p_worker_id text, p_job_id uuid, p_token bigint, p_target_languages text[], p_after_id bigint default 0) returns setof jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object('id', g.id, 'source_language', g.source_language, 'target_language', g.target_language, 'term', g.term,
+    'translation', g.translation, 'do_not_translate', g.do_not_translate, 'case_sensitive', g.case_sensitive)
+  from public.translation_job_claims c
+  join public.translation_jobs j on j.id = c.job_id
+  join public.translation_glossary g on g.user_id = j.user_id
+  where c.job_id = p_job_id and c.token = p_token and c.worker_id = p_worker_id and g.id > coalesce(p_after_id, 0)
+    and (j.source_language is null or g.source_language in (j.source_language, split_part(j.source_language, '-', 1)))
+    and g.target_language = any (
+      array(select language from unnest(p_target_languages[1:50]) as t (tag) cross join unnest(array[tag, split_part(tag, '-', 1)]) as language))
+  order by g.id limit 1000
+$$;
+comment on function public.recall_translation_glossary(text, uuid, bigint, text[], bigint) is
+  'The terms of a claimed job''s user for these languages, by id: {id, source_language, target_language, term, translation, do_not_translate, case_sensitive}. 1000 a call.';

@@ -4,17 +4,19 @@ How many: a free slot and a ring of the bell make one claim; what it brings is s
 The order matters. First a free slot, then the bell: rings while every slot is taken stay one ring. A claim
 whose answer got lost is asked again under the same claim id, so that its jobs are not left lying until
 their leases run out.
+
+The database tells with each claim where the next one may begin; we hand that back and do not read it.
 """
 
 import asyncio
 import uuid
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from loguru import logger
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from worker import backoff, errors, models
+from worker import backoff, cures, errors, models
 from worker.runner import JobRun, Workshop
 from worker.runs import Runs
 from worker.wakeup import Bell
@@ -23,12 +25,24 @@ _RELEASE_SECONDS: Final = 5.0
 
 
 class Claimer:
-    def __init__(self, *, shop: Workshop, bell: Bell, runs: Runs, slots: int, job_types: Sequence[str]) -> None:
+    def __init__(
+        self,
+        *,
+        shop: Workshop,
+        bell: Bell,
+        runs: Runs,
+        slots: int,
+        job_types: Sequence[str],
+        on_claimed: Callable[[Sequence[models.Job]], None] = lambda _: None,
+    ) -> None:
+        """*on_claimed* is told the jobs of each claim that brought some and that this worker keeps."""
         self._shop = shop
         self._bell = bell
         self._runs = runs
         self._slots = slots
         self._job_types = job_types
+        self._on_claimed = on_claimed
+        self._floor: Mapping[str, Any] | None = None
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -57,7 +71,10 @@ class Claimer:
             await self._give_back(jobs)
             return
         for job in jobs:
+            self._floor = job.floor or self._floor
             self._start(running, job, sent_at)
+        if jobs:
+            self._on_claimed(jobs)
         if len(jobs) >= limit:
             self._bell.ring_at_once(found_by)
 
@@ -76,6 +93,7 @@ class Claimer:
                         lease_seconds=self._shop.lease_seconds,
                         job_types=job_types,
                         found_by=found_by,
+                        floor=self._floor,
                     )
                 except errors.StoreTooSlow:
                     limit = max(1, limit // 2)
@@ -91,7 +109,7 @@ class Claimer:
         return AsyncRetrying(
             retry=retry_if_exception_type(errors.StoreError),
             stop=lambda _: self._stopping.is_set(),
-            wait=backoff.wait_full_jitter(0.1, 10.0),
+            wait=backoff.wait_for_store(0.1, 10.0),
             before_sleep=_report,
             sleep=self._pause,
             retry_error_callback=lambda _: None,  # ends the loop instead of raising
@@ -102,7 +120,7 @@ class Claimer:
 
     def _start(self, running: asyncio.TaskGroup, job: models.Job, sent_at: float) -> None:
         self._shop.counters.jobs_claimed[job.found_by] += 1
-        self._shop.counters.found_ms[job.found_by] += job.found_ms
+        self._shop.counters.pickups[job.found_by].note(job.found_ms / 1000)
         run = JobRun(job, lease_until=sent_at + job.lease_seconds, shop=self._shop)
         self._runs.add(run)
         running.create_task(self._runs.attend(run))
@@ -118,6 +136,8 @@ class Claimer:
 
 
 def _report(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    if cures.needs_a_person(error):
+        return  # the heartbeat meets the same and says what to do
     if state.attempt_number == 3:  # the first two are everyday: a restart, a stale connection
-        error = state.outcome and state.outcome.exception()
         logger.warning("Claiming waits for the database", error=repr(error))

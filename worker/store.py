@@ -16,6 +16,7 @@ SCHEMA_VERSION: Final = 1
 """The oldest installed SQL this worker can work with."""
 
 MEMORY_KEYS_MAX: Final = 500
+_TERMS_MAX: Final = 1000  # a call of recall_translation_glossary
 
 Row = dict[str, Any]
 
@@ -40,18 +41,23 @@ class JobStore:
         lease_seconds: float,
         job_types: Sequence[str],
         found_by: str,
+        floor: Mapping[str, Any] | None = None,
     ) -> list[models.Job]:
-        """Claim up to *limit* jobs. The same *claim_id* again returns what its first call claimed."""
-        rows = await self._call(
-            "claim_translation_jobs",
-            {
-                "p_limit": limit,
-                "p_lease_ms": _ms(lease_seconds),
-                "p_job_types": list(job_types),
-                "p_claim_id": claim_id,
-                "p_found_by": found_by,
-            },
-        )
+        """
+        Claim up to *limit* jobs. The same *claim_id* again returns what its first call claimed.
+
+        *floor*: what the last claim said (`Job.floor`); None costs time while old snapshots are held, and no more.
+        """
+        params = {
+            "p_limit": limit,
+            "p_lease_ms": _ms(lease_seconds),
+            "p_job_types": list(job_types),
+            "p_claim_id": claim_id,
+            "p_found_by": found_by,
+        }
+        if floor is not None:
+            params["p_floor"] = dict(floor)
+        rows = await self._call("claim_translation_jobs", params)
         return [models.Job.from_row(row) for row in _rows(rows)]
 
     async def heartbeat_translation_worker(self, report: Mapping[str, Any]) -> Row:
@@ -108,6 +114,21 @@ class JobStore:
         }
         if await self._call("remember_translation_memory", params, repeat_seconds) == -1:
             raise errors.LeaseLost
+
+    async def recall_translation_glossary(
+        self, job: models.Job, target_languages: Sequence[str], *, repeat_seconds: float = 0.0
+    ) -> list[models.GlossaryTerm]:
+        """All terms of the job's user for *target_languages*. Empty when the lease is lost."""
+        params = {"p_job_id": job.id, "p_token": job.token, "p_target_languages": list(target_languages)}
+        terms: list[models.GlossaryTerm] = []
+        after_id = 0
+        while True:
+            page = {**params, "p_after_id": after_id}
+            rows = _rows(await self._call("recall_translation_glossary", page, repeat_seconds))
+            terms += map(models.GlossaryTerm.from_row, rows)
+            if len(rows) < _TERMS_MAX:
+                return terms
+            after_id = rows[-1]["id"]
 
     async def get_translation_source(self, job_id: str, *, repeat_seconds: float = 0.0) -> Any:
         """The content of a job that was too large for its claim."""

@@ -27,7 +27,8 @@ update public.translation_job_types set creates_per_minute = 100000, max_waiting
 """
 EMPTY = """
 truncate public.translation_jobs, public.translation_workers, public.translation_credits,
-  public.translation_credit_ledger, translation_private.create_budget restart identity cascade;
+  public.translation_credit_ledger, public.translation_memory, public.translation_glossary,
+  translation_private.create_budget restart identity cascade;
 delete from auth.users where true;
 select setval('public.history_ids', 1, false), setval('translation_private.served_turn', 1, false);
 update translation_private.test_clock set ahead = '0';
@@ -38,6 +39,7 @@ select jsonb_build_object(
       'status', j.status, 'priority', j.priority, 'deliveries', j.deliveries, 'lost_count', j.lost_count,
       'attempts', j.attempts, 'failed_items', j.failed_items, 'retry_of', j.retry_of,
       'run_at', public.history_ms(j.run_at), 'deadline_at', public.history_ms(j.deadline_at),
+      'ended_at', public.history_ms(j.completed_at),
       'reserved', j.credits_reserved, 'consumed', j.credits_consumed, 'refunded', j.credits_refunded,
       'claim', (select jsonb_build_array(c.token, c.worker_id, public.history_ms(c.lease_until), c.progressed)
                 from public.translation_job_claims c where c.job_id = j.id),
@@ -48,6 +50,9 @@ select jsonb_build_object(
   'balances', coalesce((select jsonb_object_agg(user_id, balance) from public.translation_credits), '{}'),
   'ledger', coalesce((select jsonb_agg(jsonb_build_array(user_id, job_id, item, kind, amount))
                       from public.translation_credit_ledger), '[]'),
+  'terms', coalesce((select jsonb_object_agg(id, user_id) from public.translation_glossary), '{}'),
+  'memory', coalesce((select jsonb_agg(jsonb_build_array(user_id, key, origin_job, origin_item))
+                      from public.translation_memory), '[]'),
   'order', coalesce((select jsonb_object_agg(id, jsonb_build_array(-priority, turn, seq))
                      from public.translation_jobs), '{}'),
   'served', (select last_value from translation_private.served_turn),

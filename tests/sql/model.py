@@ -5,12 +5,13 @@ Owns the prediction; never sees the database. The rule: where the database may c
 jittered wait is), the machine is told the choice and refuses one that was not allowed. Times are milliseconds.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tests.sql import rows
-from tests.sql.rows import Claim, Item, Job, Request
+from tests.sql.books import Books
+from tests.sql.rows import Claim, Item, Job, Refusal, Request
 
 SECOND = 1000
 DAY = 86_400 * SECOND
@@ -23,23 +24,13 @@ Entry = dict[str, Any]
 When = Callable[[str, str], int]  # (job, item) → when the database lets the item be tried again
 
 
-@dataclass
-class Refusal(Exception):
-    """The database has to say no, with this word."""
-
-    word: str
-
-
 class Model:
     """The queue of one project. Methods are the procedures; they answer as those do, or raise Refusal."""
 
     def __init__(self) -> None:
         self.now = 0
-        self.prices = {"translation": 0, "http": 0}
-        self.balances: dict[str, int] = {}
+        self.books = Books()
         self.jobs: dict[str, Job] = {}
-        self.ledger: list[tuple[str, str | None, str | None, str, int]] = []
-        self._movements: dict[tuple[str, str, str], int] = {}
 
     # Users and owners
 
@@ -53,8 +44,8 @@ class Model:
                 raise Refusal("idempotency_conflict")
             return same[0].id
         waits = self._waits(request, by_user)
-        price = self.prices[request.job_type] if request.user else 0
-        self._reserve(request, price, new_id)
+        price = self.books.prices[request.job_type] if request.user else 0
+        self.books.reserve(request.user, new_id, request.items, price)
         later = request.run_at is not None and request.run_at > self.now
         assert new_id not in self.jobs
         self.jobs[new_id] = Job(
@@ -73,22 +64,22 @@ class Model:
         return request.user, request.key
 
     def _waits(self, request: Request, by_user: bool) -> bool:
-        parents = [self.jobs[parent] for parent in request.after]
+        parents = [self.jobs[parent] for parent in request.after if parent in self.jobs]
         visible = [parent for parent in parents if not by_user or parent.user == request.user]
         if any(parent.status in ("failed", "cancelled") for parent in visible):
             raise Refusal("parent_failed")
-        if len(visible) < len(parents):
+        if len(visible) < len(request.after):
             raise Refusal("parent_not_found")
         return any(not parent.ended for parent in parents)
 
-    def _reserve(self, request: Request, price: int, job_id: str) -> None:
-        if not request.user or not price:
-            return
-        total = price * len(request.items)
-        if self.balances[request.user] < total:
-            raise Refusal("credits_short")
-        self.balances[request.user] -= total
-        self.ledger += [(request.user, job_id, item, "reserve", price) for item in request.items]
+    def add_all(self, requests: Sequence[Request], new_ids: Sequence[str]) -> list[str]:
+        """Many jobs or none, in the order of their users' locks."""
+        before = copy.deepcopy((self.books, self.jobs))
+        try:
+            return [self.add(r, i, by_user=False) for r, i in zip(requests, new_ids, strict=True)]
+        except Refusal:
+            self.books, self.jobs = before
+            raise
 
     def cancel(self, job_id: str, caller: str | None) -> str:
         """Returns the status the job has then."""
@@ -119,29 +110,38 @@ class Model:
             raise Refusal("job_not_found")
         return job
 
-    def move_credits(self, user: str, kind: str, amount: int, key: str | None) -> int:
-        """Grant or revoke. Returns the balance."""
-        if key is not None and (user, kind, key) in self._movements:
-            if self._movements[user, kind, key] != amount:
-                raise Refusal("idempotency_conflict")
-            return self.balances[user]
-        change = amount if kind == "grant" else -amount
-        if self.balances.get(user, 0) + change < 0:
-            raise Refusal("credits_short")
-        self.balances[user] = self.balances.get(user, 0) + change
-        self.ledger.append((user, None, None, kind, amount))
-        if key is not None:
-            self._movements[user, kind, key] = amount
-        return self.balances[user]
-
     def delete_user(self, user: str) -> None:
         """Jobs go with their user, what was paid stays. What waited for one of them, of somebody else, is cancelled."""
         gone = {job.id for job in self.jobs.values() if job.user == user}
         unfinished = {job_id for job_id in gone if not self.jobs[job_id].ended}
         self.jobs = {job.id: job for job in self.jobs.values() if job.id not in gone}
+        self.books.forget(user)
         for job in list(self.jobs.values()):
             if job.status == "blocked" and unfinished.intersection(job.request.after):
                 self._close(job, "cancelled")
+
+    def requeue(self, job_ids: Iterable[str]) -> int:
+        """What waits for a time, or is being worked on, runs now. Returns how many."""
+        jobs = [self.jobs[job_id] for job_id in set(job_ids) & self.jobs.keys()]
+        moved = [job for job in jobs if job.status in ("scheduled", "retrying", "processing")]
+        for job in moved:
+            for item in job.items.values():
+                item.retry_at = None
+            self._requeue(job)
+        return len(moved)
+
+    def purge(self, age_ms: int, limit: int, gone: set[str]) -> int:
+        """*gone* is what the database chose: of the oldest, none that another job still waits for."""
+        ended = {job.id: job.ended_at for job in self.jobs.values() if job.ended_at is not None}
+        needed = {parent for job in self.jobs.values() if not job.ended for parent in job.request.after}
+        old = {name: at for name, at in ended.items() if at < self.now - age_ms and name not in needed}
+        assert gone <= old.keys()
+        assert len(gone) == min(limit, len(old))
+        left = [at for name, at in old.items() if name not in gone]
+        assert not left or max((old[name] for name in gone), default=0) <= min(left), "the oldest first"
+        for name in gone:
+            del self.jobs[name]
+        return len(gone)
 
     # Workers
 
@@ -264,11 +264,7 @@ class Model:
     def _finish(self, job: Job, name: str, status: str, charge: int) -> None:
         item = job.items[name]
         item.status, item.credits, item.retry_at = status, charge, None
-        if job.user and charge:
-            self.ledger.append((job.user, job.id, name, "consume", charge))
-        if job.user and item.price > charge:
-            self.ledger.append((job.user, job.id, name, "refund", item.price - charge))
-            self.balances[job.user] += item.price - charge
+        self.books.settle(job, name, charge)
 
     def _close(self, job: Job, status: str) -> None:
         for name in [name for name, item in job.items.items() if item.open]:
@@ -286,6 +282,7 @@ class Model:
             return
         statuses = {item.status for item in job.items.values()}
         job.status = next(status for status in ("cancelled", "completed", "failed") if status in statuses)
+        job.ended_at = self.now
         for child in [
             child for child in self.jobs.values() if child.status == "blocked" and job.id in child.request.after
         ]:
@@ -311,13 +308,23 @@ class Model:
                     item.status = "processing"
                     job.claim.progressed |= moved["chunks_done"] > 0
 
-    def remember(self, worker: str, job_id: str, token: int) -> bool:
-        """Whether the segments are kept: only under the claim."""
-        job = self.jobs.get(job_id)
-        if job is None or job.claim is None or not job.held_by(worker, token):
-            return False
+    def remember(self, worker: str, claim: Entry, item: str, keys: Sequence[str]) -> int:
+        """Segments are kept only under the claim: else -1."""
+        if not self.holds(worker, claim):
+            return -1
+        job = self.jobs[claim["job_id"]]
+        assert job.claim is not None
         job.claim.progressed = True
-        return True
+        return self.books.remember(job.user, keys, (job.id, item))
+
+    def recall(self, worker: str, claim: Entry, item: str, keys: Sequence[str]) -> dict[str, bool]:
+        if not self.holds(worker, claim):
+            return {}
+        return self.books.recall(self.jobs[claim["job_id"]].user, keys, item)
+
+    def recall_terms(self, worker: str, claim: Entry) -> list[int]:
+        user = self.jobs[claim["job_id"]].user if self.holds(worker, claim) else None
+        return self.books.terms_of(user)
 
     def release(self, worker: str, leases: Sequence[Entry]) -> int:
         """Returns how many jobs went back."""
@@ -379,8 +386,10 @@ class Model:
         """Everything that has to be in the tables now."""
         return {
             "jobs": {job.id: rows.picture(job) for job in self.jobs.values()},
-            "balances": dict(self.balances),
-            "ledger": sorted(self.ledger, key=str),
+            "balances": dict(self.books.balances),
+            "ledger": sorted(str(list(row)) for row in self.books.ledger),
+            "terms": {str(number): user for number, (user, _) in self.books.terms.items()},
+            "memory": sorted(str([*name, *origin]) for name, (_, origin) in self.books.memory.items()),
         }
 
 

@@ -11,6 +11,13 @@ OPEN = ("pending", "processing")
 ENDED = ("completed", "failed", "cancelled")
 
 
+@dataclass
+class Refusal(Exception):
+    """The database has to say no, with this word."""
+
+    word: str
+
+
 @dataclass(frozen=True)
 class Request:
     """What a create or an enqueue asks for."""
@@ -68,6 +75,7 @@ class Job:
     run_at: int | None
     deadline_at: int
     retry_of: str | None = None
+    ended_at: int | None = None
     deliveries: int = 0
     lost: int = 0
     claim: Claim | None = None
@@ -97,6 +105,7 @@ def picture(job: Job) -> dict[str, Any]:
         "failed_items": sum(item.status == "failed" for item in items),
         "run_at": job.run_at,
         "deadline_at": job.deadline_at,
+        "ended_at": job.ended_at,
         "retry_of": job.retry_of,
         "reserved": sum(item.price for item in items),
         "consumed": sum(item.credits for item in items if item.status == "completed"),

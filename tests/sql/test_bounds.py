@@ -26,8 +26,9 @@ def crowd(db: Database, user: str) -> list[str]:
     return [str(row["id"]) for row in db.run("select id from public.translation_jobs")]
 
 
-def test_no_answer_has_more_than_a_thousand_rows(db: Database, user: str, crowd: list[str], claim: Claim) -> None:
-    """The REST server would cut a longer one off without a word."""
+def test_what_is_listed_watched_and_claimed_at_once_is_bounded(
+    db: Database, user: str, crowd: list[str], claim: Claim
+) -> None:
     assert len(db.rpc("list_translation_jobs", user, p_limit=100_000)) == 200
     assert len(db.rpc("watch_translation_jobs", p_job_ids=crowd)) == 1000
     assert len(claim(limit=100_000)) == 500

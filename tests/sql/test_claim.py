@@ -5,6 +5,8 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.sql.conftest import Claim, Create
 from tests.support.database import Database, Row, outcomes
 
@@ -182,3 +184,138 @@ def test_a_malformed_limit_claims_nothing(create: Create, claim: Claim) -> None:
 
     assert claim(limit=0) == []
     assert claim(limit=-5) == []
+
+
+def test_a_released_job_starts_next_though_other_kinds_are_far_ahead(
+    db: Database, create: Create, claim: Claim
+) -> None:
+    db.price(0)
+    rows = [create("es") for _ in range(4)]
+    held = claim()[0]
+    for _ in range(9):
+        db.rpc("enqueue_translation_job", p_job_type="http", p_content={})
+        claim(job_types=["http"])
+    db.rpc("release_translation_jobs", p_worker_id="w1", p_leases=[{"job_id": held["job_id"], "token": held["token"]}])
+
+    assert claim()[0]["job_id"] == held["job_id"] == rows[0]["id"]
+
+
+# Floors: what a claim tells the next one
+
+
+@pytest.fixture
+def queue(db: Database, create: Create) -> list[Row]:
+    """Thirty waiting jobs of one user, one turn each."""
+    db.price(0)
+    return [create("es", content="Hello") for _ in range(30)]
+
+
+def floored(db: Database, claim: Claim) -> Row:
+    """Claim jobs one by one until the answer allows the next claim to begin behind what is gone."""
+    floor = None
+    for _ in range(10):
+        floor = dict(claim(floor=floor)[0]["floor"])
+        if floor["safe"]:
+            return floor
+        db.forward("2 seconds")  # in which every transaction of that time ends
+    raise AssertionError("no floor was ever found safe")
+
+
+def move_below(db: Database, row: Row) -> None:
+    """By hand, to where nothing waits any more."""
+    db.run("update public.translation_jobs set turn = 1 where id = %s", row["id"])
+
+
+def test_a_full_claim_looks_below_its_floor_once_a_second(db: Database, queue: list[Row], claim: Claim) -> None:
+    floor = floored(db, claim)
+    move_below(db, queue[-1])
+
+    assert queue[-1]["id"] not in ids(claim(limit=5, floor=floor))
+    db.forward("1 second")
+    assert ids(claim(floor=floor)) == [queue[-1]["id"]]
+
+
+def test_a_claim_that_comes_back_short_looks_below_its_floor_at_once(
+    db: Database, queue: list[Row], claim: Claim
+) -> None:
+    floor = floored(db, claim)
+    move_below(db, queue[-1])
+
+    assert queue[-1]["id"] in ids(claim(limit=40, floor=floor))
+
+
+def test_what_is_found_below_a_floor_ends_it(db: Database, queue: list[Row], claim: Claim) -> None:
+    """Else one claim a second would be all that they get."""
+    floor = floored(db, claim)
+    for row in queue[-4:]:
+        move_below(db, row)
+    db.forward("1 second")
+
+    taken = []
+    for _ in range(4):
+        job = claim(floor=floor)[0]
+        floor = job["floor"]
+        taken.append(job["job_id"])
+
+    assert sorted(taken) == sorted(ids(queue[-4:]))
+
+
+@pytest.mark.parametrize("back", ["released", "rescued"])
+def test_a_job_that_comes_back_is_not_below_the_floor(db: Database, queue: list[Row], claim: Claim, back: str) -> None:
+    held = claim(lease_ms=1000)[0]
+    floor = floored(db, claim)
+    if back == "released":
+        leases = [{"job_id": held["job_id"], "token": held["token"]}]
+        db.rpc("release_translation_jobs", p_worker_id="w1", p_leases=leases)
+    else:
+        db.rpc("rescue_translation_jobs")
+
+    assert ids(claim(floor=floor)) == [held["job_id"]]
+
+
+def test_other_types_and_priorities_have_floors_of_their_own(db: Database, queue: list[Row], claim: Claim) -> None:
+    floor = floored(db, claim)
+    urgent = db.rpc("enqueue_translation_job", p_job_type="translation", p_content="Now", p_items=["es"], p_priority=9)
+    other = db.rpc("enqueue_translation_job", p_job_type="http", p_content={}, p_priority=10)
+    for row in (urgent, other):
+        move_below(db, row)
+
+    assert ids(claim(limit=2, job_types=["translation", "http"], floor=floor)) == ids([other, urgent])
+
+
+def test_no_floor_passes_a_create_that_commits_late(db: Database, queue: list[Row], claim: Claim) -> None:
+    """Else its user's next job could start before it."""
+    late_user = db.user()
+    request = {"p_content": "Hello", "p_target_languages": ["es"]}
+    floor, taken = None, []
+    with db.session(late_user) as session:
+        first = session.rpc("create_translation_job", **request)
+        for _ in range(8):
+            job = claim(floor=floor)[0]
+            floor = job["floor"]
+            taken.append(job["job_id"])
+            db.forward("2 seconds")
+        floor = claim(floor=floor)[0]["floor"]
+    second = db.rpc("create_translation_job", late_user, **request)
+    while second["id"] not in taken:
+        job = claim(floor=floor)[0]
+        floor = job.get("floor", floor)
+        taken.append(job["job_id"])
+
+    assert taken.index(first["id"]) < taken.index(second["id"])
+
+
+def test_whoever_has_a_turn_is_seen_to_be_in_progress(db: Database) -> None:
+    """Else a floor might pass it before its job is written."""
+    with db.session() as session:
+        session.run("select translation_private.next_turn(null, 1)")
+        running = session.run("select pg_current_xact_id_if_assigned() is not null as yes")
+
+    assert running[0]["yes"]
+
+
+def test_a_repeated_claim_leaves_the_floor_as_it_was(queue: list[Row], claim: Claim) -> None:
+    call = str(uuid.uuid4())
+
+    assert claim(claim_id=call)[0]["floor"]["next"]
+    assert "floor" not in claim(claim_id=call)[0]

@@ -1,6 +1,5 @@
 """What create makes, and what it refuses: a refusal reserves nothing and stores nothing."""
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +127,6 @@ def test_an_owner_replaces_the_price_and_running_the_script_again_keeps_it(db: D
     assert create("es", content="12345")["credits_reserved"] == 5
 
 
-def test_the_same_key_returns_the_same_job_and_reserves_once(db: Database, user: str, create: Create) -> None:
-    first = create("es", idempotency_key="click")
-    second = create("es", idempotency_key="click", priority=3, correlation_id="other", run_at="2000-01-01T00:00:00Z")
-
-    assert second["id"] == first["id"]
-    assert db.rpc("get_translation_credits", user)["balance"] == 90
-
-
 @pytest.mark.parametrize(
     "change",
     [{"content": "Other"}, {"options": {"formality": "more"}}, {"content_kind": "markdown"}, {"source_language": "de"}],
@@ -153,29 +144,6 @@ def test_a_key_belongs_to_one_user(db: Database, create: Create) -> None:
     other = db.user(credits=100)
 
     assert create("es", idempotency_key="k")["id"] != create("es", idempotency_key="k", as_=other)["id"]
-
-
-def test_two_creates_with_one_key_at_the_same_time_make_one_job(db: Database, user: str) -> None:
-    barrier = threading.Barrier(4)
-    ids: list[str] = []
-
-    def click() -> None:
-        with db.session(user) as session:
-            barrier.wait(timeout=10)
-            job = session.rpc(
-                "create_translation_job", p_content="Hello", p_target_languages=["es"], p_idempotency_key="double click"
-            )
-            ids.append(job["id"])
-
-    threads = [threading.Thread(target=click) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=20)
-
-    assert len(ids) == 4
-    assert len(set(ids)) == 1
-    assert db.rpc("get_translation_credits", user)["balance"] == 90
 
 
 def test_a_job_for_later_is_scheduled_and_starts_when_due(db: Database, create: Create, claim: Claim) -> None:
@@ -224,6 +192,37 @@ def test_only_offered_languages_are_taken_once_workers_offer_some(db: Database, 
         create("es", source_language="fr")
     with pytest.raises(Refused, match="language_unknown"):
         create("ja")
+
+
+def test_a_token_that_outlives_its_user_must_sign_in_again(db: Database, user: str, create: Create) -> None:
+    db.run("delete from auth.users where id = %s", user)
+
+    with pytest.raises(Refused, match="sign_in_required"):
+        create("es")
+
+
+def test_a_regional_language_is_taken_where_its_language_and_script_are_offered(db: Database, create: Create) -> None:
+    report = {"job_types": ["translation"], "languages": [["en", "es"], ["en", "zh-Hant"], ["en", "sr"]]}
+    db.rpc("heartbeat_translation_worker", p_worker_id="w1", p_report=report)
+
+    create("es-MX", "zh-TW", "sr-RS", source_language="en-GB")
+    for other_script in ("zh-CN", "sr-Latn"):
+        with pytest.raises(Refused, match="language_unknown"):
+            create(other_script, source_language="en")
+
+
+def test_a_refused_language_comes_with_the_nearest_ones_on_offer(db: Database, create: Create) -> None:
+    offered = [["en", target] for target in ("de", "pt-BR", "es", "pt-PT")]
+    report = {"job_types": ["translation"], "languages": offered}
+    db.rpc("heartbeat_translation_worker", p_worker_id="w1", p_report=report)
+
+    with pytest.raises(Refused) as near:
+        create("pt", source_language="en")
+    with pytest.raises(Refused) as none:
+        create("pt", source_language="fr")
+
+    assert near.value.hint == "On offer are, nearest first: pt-BR, pt-PT, de, es."
+    assert none.value.hint == "No running worker translates from fr."
 
 
 def test_the_owner_enqueues_any_type_for_nobody_or_for_a_user(db: Database, user: str) -> None:

@@ -1,4 +1,8 @@
-"""The life of a job: every row of the event table, with the money beside it."""
+"""
+The life of a job, with the money beside it. A test named `test_event_…` is a row of the table of events:
+created, claimed, all items terminal, worth a retry, throttled, released, lease over, cancelled, retried,
+parents terminal, user deleted.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +20,46 @@ def money(job: Row) -> tuple[int, int, int]:
     return job["credits_reserved"], job["credits_consumed"], job["credits_refunded"]
 
 
-def test_all_items_completed_completes_the_job(
+@pytest.mark.parametrize("state", ["pending", "scheduled", "blocked"])
+def test_event_created_makes_items_reserves_and_stamps_a_turn_if_it_may_start(
+    db: Database, user: str, create: Create, job: Job, state: str
+) -> None:
+    later = db.value("select (now() + interval '1 hour')::text")
+    after = [create("it")["id"]] if state == "blocked" else None
+
+    row = create("es", "fr", run_at=later if state == "scheduled" else None, after=after)
+
+    made = job(row["id"])
+    assert (made["status"], money(made)) == (state, (20, 0, 0))
+    assert {name: (item["status"], item["price"]) for name, item in made["items"].items()} == {
+        "es": ("pending", 10),
+        "fr": ("pending", 10),
+    }
+    turn = db.value("select turn from public.translation_jobs where id = %s", row["id"])
+    assert (turn is not None) == (state == "pending")
+
+
+def test_event_claimed_holds_the_job_by_a_fresh_token_and_repeated_returns_the_same(
+    db: Database, create: Create, claim: Claim, job: Job
+) -> None:
+    row, other = create("es"), create("fr")
+    call = "00000000-0000-0000-0000-000000000001"
+
+    first = claim(claim_id=call)[0]
+    again = claim(claim_id=call)[0]
+    second = claim()[0]
+
+    assert (first["job_id"], second["job_id"]) == (row["id"], other["id"])
+    assert again["token"] == first["token"] < second["token"]
+    assert db.run("select worker_id, token from public.translation_job_claims order by token") == [
+        {"worker_id": "w1", "token": first["token"]},
+        {"worker_id": "w1", "token": second["token"]},
+    ]
+    claimed = job(row["id"])
+    assert (claimed["status"], claimed["deliveries"], claimed["attempts"]) == ("processing", 1, 0)
+
+
+def test_event_all_items_terminal_completes_the_job(
     db: Database, create: Create, claim: Claim, record: Record, job: Job
 ) -> None:
     row = create("es", "fr")
@@ -38,7 +81,7 @@ def test_all_items_completed_completes_the_job(
     db.check_money()
 
 
-def test_a_partly_failed_job_is_completed_and_says_so(
+def test_event_all_items_terminal_completes_a_partly_failed_job_that_says_so(
     db: Database, create: Create, claim: Claim, record: Record, job: Job
 ) -> None:
     row = create("es", "fr", "de", "it", "pt")
@@ -51,7 +94,7 @@ def test_a_partly_failed_job_is_completed_and_says_so(
     db.check_money()
 
 
-def test_a_job_whose_items_all_failed_has_failed_and_costs_nothing(
+def test_event_all_items_terminal_fails_a_job_of_failures_that_costs_nothing(
     db: Database, user: str, create: Create, claim: Claim, record: Record, job: Job
 ) -> None:
     row = create("es", "fr")
@@ -63,13 +106,15 @@ def test_a_job_whose_items_all_failed_has_failed_and_costs_nothing(
     db.check_money()
 
 
-def test_an_item_that_fails_twice_and_then_succeeds_shows_three_tries(
+def test_event_worth_a_retry_twice_and_then_a_success_shows_three_tries(
     db: Database, create: Create, claim: Claim, record: Record, job: Job
 ) -> None:
     row = create("es", "fr")
     held = claim()[0]
     record(outcomes(held, "completed", ["fr"]) + outcomes(held, "retry", ["es"]))
     assert job(row["id"])["status"] == "retrying"
+    wait = db.value("select run_at - translation_private.clock() from public.translation_jobs").total_seconds()
+    assert 0 <= wait <= 1, "full jitter: anywhere within its window"
 
     db.forward("10 minutes")
     again = claim()[0]
@@ -84,7 +129,7 @@ def test_an_item_that_fails_twice_and_then_succeeds_shows_three_tries(
     db.check_money()
 
 
-def test_an_item_fails_and_is_refunded_after_its_last_try(
+def test_event_worth_a_retry_until_the_last_try_then_fails_and_is_refunded(
     db: Database, create: Create, claim: Claim, record: Record, job: Job
 ) -> None:
     row = create("es")
@@ -98,7 +143,7 @@ def test_an_item_fails_and_is_refunded_after_its_last_try(
     db.check_money()
 
 
-def test_throttling_counts_nothing_and_keeps_the_pace_of_the_provider(
+def test_event_throttled_counts_nothing_and_keeps_the_pace_of_the_provider(
     db: Database, create: Create, claim: Claim, record: Record, job: Job
 ) -> None:
     row = create("es")
@@ -114,7 +159,7 @@ def test_throttling_counts_nothing_and_keeps_the_pace_of_the_provider(
     assert job(row["id"])["status"] == "completed"
 
 
-def test_throttling_ends_at_the_deadline_with_a_refund(
+def test_event_throttled_ends_at_the_deadline_with_a_refund(
     db: Database, create: Create, claim: Claim, record: Record, job: Job
 ) -> None:
     row = create("es")
@@ -127,7 +172,7 @@ def test_throttling_ends_at_the_deadline_with_a_refund(
     db.check_money()
 
 
-def test_an_item_waits_its_own_time_while_its_sisters_go_on(
+def test_event_throttled_item_waits_its_own_time_while_its_sisters_go_on(
     db: Database, create: Create, claim: Claim, record: Record, job: Job
 ) -> None:
     row = create("es", "fr")
@@ -147,7 +192,7 @@ def test_an_item_waits_its_own_time_while_its_sisters_go_on(
     assert [item["item"] for item in claim()[0]["items"]] == ["es"]
 
 
-def test_a_released_job_is_pending_uncounted_and_first(db: Database, create: Create, claim: Claim, job: Job) -> None:
+def test_event_released_is_pending_uncounted_and_first(db: Database, create: Create, claim: Claim, job: Job) -> None:
     row = create("es")
     create("fr")
     held = claim()[0]
@@ -159,7 +204,7 @@ def test_a_released_job_is_pending_uncounted_and_first(db: Database, create: Cre
     assert claim("w2")[0]["job_id"] == row["id"]
 
 
-def test_a_lease_that_ran_out_goes_to_another_worker(
+def test_event_lease_over_gives_the_job_to_another_worker(
     db: Database, create: Create, claim: Claim, record: Record, job: Job
 ) -> None:
     row = create("es")
@@ -218,7 +263,7 @@ def test_a_renewed_lease_is_not_rescued(db: Database, create: Create, claim: Cla
         assert (answer["lost"], answer["rescued"]) == ([], 0)
 
 
-def test_a_job_lost_three_times_with_nothing_done_fails_and_is_refunded(
+def test_event_lease_over_three_times_with_nothing_done_fails_and_refunds(
     db: Database, create: Create, claim: Claim, job: Job
 ) -> None:
     row = create("es", "fr")
@@ -233,7 +278,7 @@ def test_a_job_lost_three_times_with_nothing_done_fails_and_is_refunded(
     db.check_money()
 
 
-def test_a_lost_claim_that_made_progress_is_not_held_against_the_job(
+def test_event_lease_over_with_progress_is_not_held_against_the_job(
     db: Database, create: Create, claim: Claim, record: Record, job: Job
 ) -> None:
     row = create("es", "fr")
@@ -246,7 +291,7 @@ def test_a_lost_claim_that_made_progress_is_not_held_against_the_job(
 
 
 @pytest.mark.parametrize("state", ["pending", "scheduled", "processing", "retrying", "blocked"])
-def test_cancelling_is_final_at_once_and_refunds_what_is_unfinished(
+def test_event_cancelled_is_final_at_once_and_refunds_what_is_unfinished(
     db: Database, user: str, create: Create, claim: Claim, record: Record, job: Job, state: str
 ) -> None:
     later = db.value("select (now() + interval '1 hour')::text")
@@ -268,7 +313,7 @@ def test_cancelling_is_final_at_once_and_refunds_what_is_unfinished(
     db.check_money()
 
 
-def test_a_finished_item_stays_paid_when_the_job_is_cancelled(
+def test_event_cancelled_keeps_a_finished_item_paid(
     db: Database, user: str, create: Create, claim: Claim, record: Record
 ) -> None:
     row = create("es", "fr", "de")
@@ -279,7 +324,7 @@ def test_a_finished_item_stays_paid_when_the_job_is_cancelled(
     db.check_money()
 
 
-def test_cancelling_a_job_that_has_ended_returns_it_unchanged(
+def test_event_cancelled_after_the_end_returns_it_unchanged(
     db: Database, user: str, create: Create, claim: Claim, record: Record
 ) -> None:
     row = create("es")
@@ -288,7 +333,7 @@ def test_cancelling_a_job_that_has_ended_returns_it_unchanged(
     assert db.rpc("cancel_translation_job", user, p_job_id=row["id"])["status"] == "completed"
 
 
-def test_a_retry_is_one_new_job_for_what_did_not_complete(
+def test_event_retried_is_one_new_job_for_what_did_not_complete(
     db: Database, user: str, create: Create, claim: Claim, record: Record
 ) -> None:
     row = create("es", "fr", "de")
@@ -303,7 +348,7 @@ def test_a_retry_is_one_new_job_for_what_did_not_complete(
     db.check_money()
 
 
-def test_a_running_or_a_complete_job_is_not_retried(
+def test_event_retried_is_refused_for_a_running_or_a_complete_job(
     db: Database, user: str, create: Create, claim: Claim, record: Record
 ) -> None:
     row = create("es")
@@ -315,7 +360,7 @@ def test_a_running_or_a_complete_job_is_not_retried(
         db.rpc("retry_translation_job", user, p_job_id=row["id"])
 
 
-def test_a_child_waits_for_all_its_parents(
+def test_event_parents_terminal_all_completed_starts_the_child(
     db: Database, create: Create, claim: Claim, record: Record, job: Job
 ) -> None:
     parents = [create("es"), create("fr")]
@@ -330,7 +375,7 @@ def test_a_child_waits_for_all_its_parents(
     assert claim()[0]["job_id"] == child["id"]
 
 
-def test_a_parent_that_fails_cancels_and_refunds_its_descendants(
+def test_event_parents_terminal_one_failed_cancels_and_refunds_descendants(
     db: Database, user: str, create: Create, claim: Claim, record: Record, job: Job
 ) -> None:
     parent = create("es")
@@ -344,7 +389,9 @@ def test_a_parent_that_fails_cancels_and_refunds_its_descendants(
     db.check_money()
 
 
-def test_an_edge_may_say_run_anyway(db: Database, create: Create, claim: Claim, record: Record, job: Job) -> None:
+def test_event_parents_terminal_an_edge_may_say_run_anyway(
+    db: Database, create: Create, claim: Claim, record: Record, job: Job
+) -> None:
     parent = create("es")
     child = create("fr", after=[parent["id"]])
     db.run("update public.translation_job_dependencies set after_failure = 'run'")
@@ -387,13 +434,21 @@ def test_a_parent_that_completed_may_be_deleted_without_harm_to_its_child(
     assert job(child["id"])["status"] == "pending"
 
 
-def test_a_deleted_user_takes_his_jobs_along_and_leaves_the_ledger(
+def test_event_user_deleted_in_mid_job_takes_everything_but_the_ledger(
     db: Database, user: str, create: Create, claim: Claim, record: Record
 ) -> None:
+    term = {"p_source_language": "en", "p_target_language": "de", "p_term": "Inn", "p_do_not_translate": True}
+    db.rpc("set_translation_term", user, **term)
     create("es")
     held = claim()[0]
+    name = {"p_worker_id": "w1", "p_job_id": held["job_id"], "p_token": held["token"]}
+    segments = [{"key": "a" * 64, "target": "Hola"}]
+    assert db.rpc("remember_translation_memory", **name, p_item="es", p_segments=segments) == 1
+
     db.run("delete from auth.users where id = %s", user)
 
     assert record(outcomes(held, "completed")) == ["lost"]
-    assert db.value("select count(*) from public.translation_jobs") == 0
+    assert db.rpc("remember_translation_memory", **name, p_item="es", p_segments=segments) == -1
+    for table in ("jobs", "job_items", "job_claims", "job_attempts", "memory", "glossary"):
+        assert db.value(f"select count(*) from public.translation_{table}") == 0, table
     assert db.value("select count(*) from public.translation_credit_ledger where user_id = %s", user) == 2

@@ -1,8 +1,9 @@
 """
 Every call reads the few rows it works on, whatever waits beside them: 50 000 pending, 20 000 ended, 10 000 for later.
 
-Postgres counts, table by table. Twice: in a session that planned its statements while the tables were empty and that
-has no statistics, as a pooled one may for hours, and in one that planned with them.
+Postgres counts, table by table. Three times: in a session that planned its statements while the tables were empty and
+that has no statistics, as a pooled one may for hours; in one that planned when everything had been worked off, and by
+the statistics nothing waits or runs; and in one that planned with true ones.
 """
 
 import asyncio
@@ -22,13 +23,18 @@ Call = Callable[..., Any]
 BATCH = 10
 # Rows of one table that are read for one job: each statement of a call, and each foreign key, looks at it again.
 PER_JOB = 16
+# A list is put together from a page for each of eight states and three types.
+PER_PLACE = 24
 # What is running now, and settings: a call may read all of it.
 SMALL = {"translation_job_claims", "translation_job_types", "translation_languages", "translation_workers"}
 
+USERS = """
+insert into auth.users (id) select md5('user ' || n)::uuid from generate_series(0, 4999) as n on conflict do nothing;
+insert into public.translation_credits (user_id, balance) select id, 1000 from auth.users on conflict do nothing;
+"""
+# Jobs by number: 20 000 completed, 10 000 scheduled, 50 000 pending.
 CROWD = """
 set session_replication_role = replica;
-insert into auth.users (id) select md5('user ' || n)::uuid from generate_series(0, 4999) as n;
-insert into public.translation_credits (user_id, balance) select id, 1000 from auth.users;
 insert into public.translation_jobs (id, user_id, job_type, status, turn, content, content_chars, target_languages,
   run_at, ready_at, deadline_at, completed_at, idempotency_key, credits_reserved, credits_consumed, revision)
 select md5('job ' || n)::uuid, case when n % 10 > 0 then md5('user ' || n % 5000)::uuid end,
@@ -37,14 +43,26 @@ select md5('job ' || n)::uuid, case when n % 10 > 0 then md5('user ' || n % 5000
   case status when 'scheduled' then now() + interval '1 day' + (n - 20000) * interval '1 minute' end,
   now(), now() + interval '30 days', case status when 'completed' then now() end, 'key ' || n,
   price, case status when 'completed' then price else 0 end, 1
-from generate_series(1, 80000) as n
+from generate_series({first}, {last}) as n
 cross join lateral (select
   case when n <= 20000 then 'completed' when n <= 30000 then 'scheduled' else 'pending' end as status,
   case when n % 10 > 0 then 2 else 0 end as price) as kind;
 insert into public.translation_job_items (job_id, item, position, user_id, status, price, credits)
 select j.id, i.item, i.n, j.user_id, case j.status when 'completed' then 'completed' else 'pending' end,
   j.credits_reserved / 2, j.credits_reserved / 2
-from public.translation_jobs j cross join lateral unnest(j.target_languages) with ordinality as i (item, n);
+from generate_series({first}, {last}) as number
+join public.translation_jobs j on j.id = md5('job ' || number)::uuid
+cross join lateral unnest(j.target_languages) with ordinality as i (item, n);
+reset session_replication_role;
+"""
+HISTORY = CROWD.format(first=1, last=20_000)
+LIVE = CROWD.format(first=20_001, last=80_000)
+# One statement of a call, under the settings of the calls.
+ALONE = """
+create function public.alone(p_statement text) returns int language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$ begin execute p_statement; return 0; end $$;
+grant execute on function public.alone(text) to service_role;
 """
 # The counters of a session reach the view when it is told so, at the end of that call.
 FLUSH = """
@@ -124,15 +142,25 @@ def record_to_be_tried_again(crowd: Crowd) -> Named:
 
 def heartbeat(crowd: Crowd) -> Named:
     jobs = crowd.claimed()
-    report = {"job_types": ["translation"], "leases": leases(jobs), "progress": progress(jobs, 10)}
+    report = {
+        "job_types": ["translation"],
+        "leases": leases(jobs),
+        "lease_ms": 3_600_000,
+        "progress": progress(jobs, 10),
+    }
     return "heartbeat_translation_worker", {"p_worker_id": "w1", "p_report": report}
 
 
 def heartbeat_that_promotes(crowd: Crowd) -> Named:
-    for _ in range(BATCH):
-        crowd.created(p_run_at=crowd.db.value("select translation_private.clock() + interval '1 minute'"))
-    crowd.db.forward("61 seconds")
-    return "heartbeat_translation_worker", {"p_worker_id": "w1", "p_report": {"job_types": ["translation"]}}
+    """The one before clears the end of this user's queue of what others have left there."""
+    beat: Named = ("heartbeat_translation_worker", {"p_worker_id": "w1", "p_report": {"job_types": ["translation"]}})
+    for count in (1, BATCH):
+        for _ in range(count):
+            crowd.created(p_run_at=crowd.db.value("select translation_private.clock() + interval '1 minute'"))
+        crowd.db.forward("61 seconds")
+        if count < BATCH:
+            crowd.call(beat[0], None, **beat[1])
+    return beat
 
 
 def rescue(crowd: Crowd) -> Named:
@@ -209,34 +237,53 @@ def progress(jobs: list[Row], percent: int) -> list[Row]:
     return [lease | {"progress": percent, "message": f"{percent} %", "items": items} for lease in leases(jobs)]
 
 
-@pytest.fixture(scope="module")
-def full(cluster: Cluster, template: str) -> Iterator[tuple[Database, Call]]:
-    """The full project, with a session that has made every call before anything was in it."""
+@pytest.fixture(
+    scope="module", params=["planned without statistics", "planned when all was done", "planned with statistics"]
+)
+def crowd(cluster: Cluster, template: str, request: pytest.FixtureRequest) -> Iterator[Crowd]:
+    """The full project, and a session that has made every call before: when, the parameter says."""
     asyncio.run(cluster.create_database("crowd", template))
-    with psycopg.connect(cluster.url(), autocommit=True) as admin:
-        admin.execute("alter database crowd owner to postgres")
     with ExitStack() as stack:
-        db = Database(cluster.url("postgres", "crowd"), cluster.url(database="crowd"))
         stack.callback(lambda: asyncio.run(cluster.drop_database("crowd")))
+        db = Database(cluster.url("postgres", "crowd"), cluster.url(database="crowd"))
         stack.callback(db.close)
+        admin = stack.enter_context(psycopg.connect(db.admin_url, autocommit=True))
+        admin.execute("alter database crowd owner to postgres")
         db.run(FLUSH)
+        db.run(ALONE)
+        statistics_come_when_told(db)
         call = stack.enter_context(db.caller())
-        plan_on_nothing(Crowd(db, call))
-        with psycopg.connect(db.admin_url, autocommit=True) as admin:
-            admin.execute(CROWD)
-        yield db, call
+        if request.param == "planned without statistics":
+            make_every_call(Crowd(db, call))
+            admin.execute(USERS + HISTORY + LIVE)
+        elif request.param == "planned when all was done":
+            admin.execute(USERS + HISTORY)
+            make_every_call(Crowd(db, call))  # once to leave its traces
+            db.run("vacuum analyze")
+            make_every_call(Crowd(db, call))
+            admin.execute(LIVE)
+        else:
+            admin.execute(USERS + HISTORY + LIVE)
+            db.run("vacuum analyze")
+            prepare_user(Crowd(db, call))
+        yield Crowd(db, call)
 
 
-def plan_on_nothing(crowd: Crowd) -> None:
-    """Every call, more often than the five times after which Postgres keeps a plan."""
-    tables = [
-        row["relname"] for row in crowd.db.run("select relname from pg_stat_user_tables where schemaname = 'public'")
-    ]
-    for table in tables:  # the statistics come when the test says so
-        crowd.db.run(f"alter table public.{table} set (autovacuum_enabled = off)")
+def statistics_come_when_told(db: Database) -> None:
+    tables = [row["relname"] for row in db.run("select relname from pg_stat_user_tables where schemaname = 'public'")]
+    for table in tables:
+        db.run(f"alter table public.{table} set (autovacuum_enabled = off)")
+
+
+def prepare_user(crowd: Crowd) -> None:
     crowd.db.run("update public.translation_job_types set price = 1, creates_per_minute = 100000")
-    crowd.db.run("insert into auth.users (id) values (%s)", crowd.user)
+    crowd.db.run("insert into auth.users (id) values (%s) on conflict do nothing", crowd.user)
     crowd.call("grant_translation_credits", None, p_user_id=crowd.user, p_amount=10_000)
+
+
+def make_every_call(crowd: Crowd) -> None:
+    """More often than the five times after which Postgres keeps a plan; what they made is gone again afterwards."""
+    prepare_user(crowd)
     waiting = "select count(*)::int from public.translation_jobs where status = 'pending'"
     for _ in range(7):
         for who, prepare in CASES:
@@ -244,21 +291,10 @@ def plan_on_nothing(crowd: Crowd) -> None:
                 crowd.created()
             function, arguments = prepare(crowd)
             crowd.call(function, crowd.user if who == "user" else None, **arguments)
-    crowd.db.run("delete from public.translation_jobs where true")
-    crowd.db.run("delete from auth.users where true")
-    crowd.db.run("delete from public.translation_credits where true")
+    crowd.db.run(
+        "delete from public.translation_jobs where idempotency_key is null or idempotency_key not like 'key %'"
+    )
     crowd.db.run("update translation_private.test_clock set ahead = '0'")
-
-
-@pytest.fixture(scope="module", params=["planned when empty", "planned with statistics"])
-def crowd(full: tuple[Database, Call], request: pytest.FixtureRequest) -> Iterator[Crowd]:
-    db, call = full
-    if request.param == "planned when empty":
-        yield Crowd(db, call)
-        return
-    db.run("analyze public.translation_jobs, public.translation_job_items, public.translation_job_attempts")
-    with db.caller() as fresh:
-        yield Crowd(db, fresh)
 
 
 @pytest.mark.parametrize(("who", "prepare"), CASES, ids=lambda value: getattr(value, "__name__", value))
@@ -268,9 +304,38 @@ def test_a_call_reads_only_what_it_works_on(crowd: Crowd, who: str, prepare: Pre
     counts = crowd.count(function, crowd.user if who == "user" else None, **arguments)
 
     assert counts
+    most = (PER_PLACE if function == "list_translation_jobs" else PER_JOB) * BATCH
     for table, did in counts.items():
         assert table in SMALL or did["scans"] == 0, f"{table} is read whole"
-        assert table in SMALL or did["rows"] <= PER_JOB * BATCH, f"{did['rows']} rows of {table}"
+        assert table in SMALL or did["rows"] <= most, f"{did['rows']} rows of {table}"
+
+
+# The statements of the path that a job takes, each a function of its own.
+NOW = "translation_private.clock()"
+ALONE_CASES = {
+    "pick": "translation_private.pick(array['translation'], 10, null)",
+    "pick above a floor": """translation_private.pick(array['translation'], 10, '{"translation 5": 8}')""",
+    "promote": f"translation_private.promote(array['translation'], 10, {NOW} + interval '30 days')",
+    "hand out": f"translation_private.claimed('w1', $CLAIM, {NOW})",
+    "lock": "translation_private.lock_jobs($JOBS)",
+    "settle": f"translation_private.settle_jobs($JOBS, {NOW})",
+}
+
+
+@pytest.mark.parametrize("name", ALONE_CASES)
+def test_a_statement_reads_four_rows_at_most_for_each_it_works_on(crowd: Crowd, name: str) -> None:
+    function, arguments = claim(crowd)
+    jobs = crowd.call(function, None, **arguments)
+    ids = ", ".join(f"'{job['job_id']}'" for job in jobs)
+    statement = (
+        ALONE_CASES[name].replace("$CLAIM", f"'{arguments['p_claim_id']}'").replace("$JOBS", f"array[{ids}]::uuid[]")
+    )
+
+    counts = crowd.count("alone", None, p_statement=f"select count(*) from {statement}")
+
+    assert max(did["rows"] for did in counts.values()) >= BATCH
+    for table, did in counts.items():
+        assert table in SMALL or did["rows"] <= 4 * BATCH, f"{did['rows']} rows of {table}"
 
 
 def test_a_claim_looks_at_the_head_of_the_queue_only(crowd: Crowd) -> None:
@@ -282,7 +347,7 @@ def test_a_claim_looks_at_the_head_of_the_queue_only(crowd: Crowd) -> None:
 
 
 def test_a_renewal_of_leases_writes_no_job_and_no_item(crowd: Crowd) -> None:
-    report = {"job_types": ["translation"], "leases": leases(crowd.claimed())}
+    report = {"job_types": ["translation"], "leases": leases(crowd.claimed()), "lease_ms": 3_600_000}
 
     counts = crowd.count("heartbeat_translation_worker", None, p_worker_id="w1", p_report=report)
 

@@ -216,7 +216,8 @@ class Mixer:
         self._world = world
         self._worker = worker
         self._steps = [self._create, self._create, self._child, self._claim, self._record, self._record, self._beat,
-                       self._cancel, self._retry, self._release]  # fmt: skip
+                       self._cancel, self._retry, self._release, self._rescue, self._requeue, self._remember,
+                       self._batch]  # fmt: skip
 
     def step(self, call: Callable[..., Any]) -> None:
         with contextlib.suppress(Refused):
@@ -233,7 +234,8 @@ class Mixer:
         self._create(call, self._dice.sample(own, min(2, len(own))), user)
 
     def _claim(self, call: Callable[..., Any]) -> None:
-        arguments = {"p_worker_id": self._worker, "p_limit": 4, "p_lease_ms": 30_000, "p_job_types": ["translation"]}
+        lease = self._dice.choice([1_000, 30_000])  # the shorter ones run out
+        arguments = {"p_worker_id": self._worker, "p_limit": 4, "p_lease_ms": lease, "p_job_types": ["translation"]}
         rows = call("claim_translation_jobs", None, **arguments, p_claim_id=str(uuid.uuid4()))
         self._world.claims += [row | {"worker": self._worker} for row in rows]
 
@@ -272,3 +274,23 @@ class Mixer:
         job, owner = self._dice.choice(self._world.jobs[-40:] or [("", "")])
         if job:
             call("retry_translation_job", owner, p_job_id=job)
+
+    def _rescue(self, call: Callable[..., Any]) -> None:
+        call("rescue_translation_jobs", None)
+
+    def _requeue(self, call: Callable[..., Any]) -> None:
+        jobs = [job for job, _ in self._world.jobs[-40:]]
+        call("requeue_translation_jobs", None, p_job_ids=self._dice.sample(jobs, min(3, len(jobs))))
+
+    def _remember(self, call: Callable[..., Any]) -> None:
+        worker, claims = self._some_claims()
+        segments = [{"key": f"{n:064}", "target": "…"} for n in self._dice.sample(range(9), 3)]
+        for claim in claims[:1]:
+            name = {"p_worker_id": worker, "p_job_id": claim["job_id"], "p_token": claim["token"]}
+            call("remember_translation_memory", None, **name, p_item="es", p_segments=segments)
+
+    def _batch(self, call: Callable[..., Any]) -> None:
+        users = [self._dice.choice(self._world.users) for _ in range(3)]
+        job = {"p_job_type": "translation", "p_content": "Text", "p_items": ["es", "fr"]}
+        rows = call("enqueue_translation_jobs", None, p_jobs=[job | {"p_user_id": user} for user in users])
+        self._world.jobs += [(row["id"], row["user_id"]) for row in rows]

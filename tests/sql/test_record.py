@@ -37,7 +37,7 @@ def test_the_same_item_twice_in_one_call_counts_once(
     assert job(row["id"])["attempts"] == 1
 
 
-def test_a_stale_token_changes_nothing_money_included(
+def test_a_result_for_what_the_worker_does_not_hold_is_lost(
     db: Database, create: Create, claim: Claim, record: Record, job: Job
 ) -> None:
     row = create("es")
@@ -251,21 +251,3 @@ def test_memory_is_one_users_and_needs_the_claim(db: Database, create: Create, c
     assert recall(theirs) == []
     assert remember(mine | {"token": 0}) == -1
     assert recall(mine | {"token": 0}) == []
-
-
-def test_a_memory_hit_is_free_only_once_somebody_paid_for_it(
-    db: Database, create: Create, claim: Claim, record: Record
-) -> None:
-    """Else one could let a job fail, take the refund, and come back for the text."""
-    key = "b" * 64
-
-    def run(outcome: str) -> bool:
-        create("es")
-        job = claim()[0]
-        common = {"p_worker_id": "w1", "p_job_id": job["job_id"], "p_token": job["token"]}
-        hits = db.rpc("recall_translation_memory", **common, p_target_language="es", p_keys=[key])
-        db.rpc("remember_translation_memory", **common, p_item="es", p_segments=[{"key": key, "target": "Hola"}])
-        record(outcomes(job, outcome))
-        return bool(hits and hits[0]["free"])
-
-    assert [run("failed"), run("completed"), run("completed")] == [False, False, True]

@@ -36,6 +36,7 @@ class Refused(Exception):
     code: str
     word: str
     message: str
+    hint: str = ""
 
     def __str__(self) -> str:
         return f"{self.code} {self.word}: {self.message}"
@@ -199,7 +200,8 @@ def _become(connection: psycopg.Connection[Row], as_: str | None) -> None:
 def _refused(error: psycopg.Error) -> Exception:
     if error.sqlstate is None or not error.sqlstate.startswith("PT"):
         return error
-    return Refused(error.sqlstate, error.diag.message_detail or "", error.diag.message_primary or "")
+    diag = error.diag
+    return Refused(error.sqlstate, diag.message_detail or "", diag.message_primary or "", diag.message_hint or "")
 
 
 def outcomes(job: Row, outcome: str, items: Sequence[str] | None = None, **more: Any) -> list[Row]:
