@@ -56,7 +56,7 @@ class Counters:
     jobs_claimed: Counter[str] = field(default_factory=Counter)
     """Jobs claimed, by what the database says found them."""
     jobs_ended: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Runs by (job type, how they ended): the job's status after it, or lost, cancelled, lease_over, shutdown, broken."""
+    """Runs by (job type, end): the job's status after it, or lost, cancelled, lease_over, shutdown, broken."""
     items: Counter[str] = field(default_factory=Counter)
     """Items by outcome: completed, failed, retry, throttled."""
     item_errors: Counter[str] = field(default_factory=Counter)

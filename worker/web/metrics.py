@@ -35,7 +35,7 @@ class Gauges:
     mode_age_seconds: float = 0.0
     """Time in this mode since it last changed."""
     reconnects: int = 0
-    """Realtime sessions after the first."""
+    """Realtime sessions that ended in trouble."""
     roads: Collection[str] = ()
     """The roads that have proved themselves since the session began."""
     workers: int = 1
@@ -117,15 +117,13 @@ def _gauges(now: Gauges) -> Iterator[Metric]:
 def _hearing(now: Gauges, counters: Counters) -> Iterator[Metric]:
     yield _counter("worker_mode_seconds", "Time in each mode.", "mode", now.mode_seconds)
     yield _counter("worker_mode_changes", "Changes of mode.", "mode", counters.mode_changes)
-    yield CounterMetricFamily("worker_realtime_reconnects", "Sessions after the first.", value=now.reconnects)
+    yield CounterMetricFamily("worker_realtime_reconnects", "Sessions that ended in trouble.", value=now.reconnects)
     yield _counter("worker_realtime_sessions_ended", "Sessions ended.", "reason", counters.sessions)
     yield _counter("worker_rings", "Times that something rang the bell.", "road", counters.rings)
     yield _counter("worker_heard_first", "New jobs by the road that told first.", "road", counters.heard_first)
     yield _counter("worker_unheard", "New jobs by the road that never told.", "road", counters.unheard)
     yield CounterMetricFamily("worker_undecoded", "Unreadable frames.", value=counters.undecoded)
-    yield _histogram(
-        "worker_realtime_delay_seconds", "From asking for a proof to hearing it.", "road", counters.delays
-    )
+    yield _histogram("worker_realtime_delay_seconds", "From asking for a proof to hearing it.", "road", counters.delays)
 
 
 def _jobs(counters: Counters) -> Iterator[Metric]:
@@ -151,7 +149,9 @@ def _providers(providers: Sequence[ProviderCondition]) -> Iterator[Metric]:
         for reason in OPEN_SECONDS:
             open_.add_metric([one.provider, reason], float(one.reason == reason))
     yield _counter("worker_provider_calls", "Calls made.", "provider", by_provider(lambda one: one.calls))
-    yield _pairs("worker_provider_failures", "Calls that failed; rate_limited is a throttle.", ("provider", "class"), failures)
+    yield _pairs(
+        "worker_provider_failures", "Calls that failed; rate_limited is a throttle.", ("provider", "class"), failures
+    )
     yield _counter("worker_provider_characters", "Characters sent.", "provider", by_provider(lambda one: one.chars))
     yield _counter(
         "worker_provider_units", "What the provider says it counted.", "provider", by_provider(lambda one: one.units)
