@@ -99,33 +99,50 @@ comment on function public.purge_translation_jobs(int, text[], int) is
   'Deletes at most 100 jobs that ended more than p_days ago (0: none). Ledger, balances and memory stay. Returns how many; call it again until 0.';
 
 create or replace function public.translation_queue_stats() returns jsonb
-language plpgsql stable set search_path = ''
+language plpgsql stable set search_path = '' set enable_seqscan = off set enable_sort = off set jit = off
 as $$
 declare
   v_now timestamptz := translation_private.clock();
+  v_ended jsonb;
 begin
+  select jsonb_build_object(
+      'jobs', coalesce(jsonb_object_agg(ended.status, ended.jobs), '{}'),
+      'credits', jsonb_build_object('reserved', coalesce(sum(ended.reserved), 0), 'consumed', coalesce(sum(ended.consumed), 0),
+                                    'refunded', coalesce(sum(ended.refunded), 0)))
+  into v_ended
+  from (
+    select recent.status, count(*) as jobs, sum(recent.credits_reserved) as reserved, sum(recent.credits_consumed) as consumed,
+      sum(recent.credits_refunded) as refunded
+    from (
+      select j.status, j.credits_reserved, j.credits_consumed, j.credits_refunded from public.translation_jobs j
+      where j.completed_at > v_now - interval '1 hour' order by j.completed_at desc limit 10001) as recent
+    group by recent.status) as ended;
   return jsonb_build_object(
-    -- Live states through their partial index, capped: a number nobody reads to the last digit.
+    -- Counts are capped, type by type: a number nobody reads to the last digit.
     'live', (
       select coalesce(jsonb_object_agg(live.status, live.jobs), '{}') from (
-        select capped.status, count(*) as jobs from (
-          select j.status from public.translation_jobs j
-          where j.status in ('pending', 'scheduled', 'blocked', 'processing', 'retrying') limit 10001) as capped
-        group by capped.status) as live),
+        select s.status, sum(capped.jobs) as jobs from public.translation_job_types t
+        cross join unnest(array['pending', 'scheduled', 'blocked', 'processing', 'retrying']) as s (status)
+        cross join lateral (
+          select count(*) as jobs from (
+            select from public.translation_jobs j where j.job_type = t.name and j.status = s.status limit 10001) as head) as capped
+        where t.name not like 'translation\_probe\_%' and capped.jobs > 0
+        group by s.status) as live),
     'waiting_by_type', (
       select coalesce(jsonb_object_agg(t.name, waiting.jobs), '{}') from public.translation_job_types t
       cross join lateral (
         select count(*) as jobs from (
-          select from public.translation_jobs j where j.job_type = t.name and j.status = 'pending' limit 10001) as capped) as waiting),
+          select from public.translation_jobs j where j.job_type = t.name and j.status = 'pending' limit 10001) as capped) as waiting
+      where t.name not like 'translation\_probe\_%'),
     'oldest_waiting_ms', (
-      select translation_private.as_ms(v_now - min(head.ready_at)) from (
-        select j.ready_at from public.translation_jobs j where j.status = 'pending' order by j.turn limit 1000) as head),
-    'ended_in_an_hour', (
-      select coalesce(jsonb_object_agg(ended.status, ended.jobs), '{}') from (
-        select recent.status, count(*) as jobs from (
-          select j.status from public.translation_jobs j where j.completed_at > v_now - interval '1 hour'
-          order by j.completed_at desc limit 10001) as recent
-        group by recent.status) as ended),
+      select translation_private.as_ms(v_now - min(oldest.ready_at)) from public.translation_job_types t
+      cross join lateral (
+        select j.ready_at from public.translation_jobs j where j.job_type = t.name and j.status = 'pending' order by j.seq limit 100) as oldest
+      where t.name not like 'translation\_probe\_%'),
+    'ended_in_an_hour', v_ended -> 'jobs',
+    'credits_in_an_hour', v_ended -> 'credits',
+    -- How many numbers were given: only grows, whatever is purged.
+    'created', (select case when numbers.is_called then numbers.last_value else 0 end from public.translation_jobs_seq_seq as numbers),
     'stuck', (
       select count(*) from public.translation_job_claims c join public.translation_jobs j on j.id = c.job_id
       where c.lease_until < v_now or (j.updated_at < v_now - interval '10 minutes' and c.claimed_at < v_now - interval '10 minutes')),
@@ -136,51 +153,7 @@ begin
         where last_seen_at > v_now - interval '90 seconds' group by mode) as w));
 end $$;
 comment on function public.translation_queue_stats() is
-  'The queue in numbers: live jobs by state, waiting by type, oldest waiting, ended in the last hour, stuck, claims, workers. Counts stop at 10001.';
-
--- The catalogs as a plain answer, for whoever has an address and a key but no database connection.
-create or replace function public.translation_self_check() returns jsonb
-language sql stable set search_path = ''
-as $$
-  with ours as (
-    select p.oid, p.oid::regprocedure::text as name, p.prosrc, p.proconfig, p.prorettype = 'pg_catalog.trigger'::regtype as is_trigger
-    from pg_catalog.pg_proc p
-    where p.pronamespace = 'translation_private'::regnamespace
-       or (p.pronamespace = 'public'::regnamespace and p.proname like '%translation%')
-  ), tables as (
-    select c.oid, c.relname, c.relrowsecurity
-    from pg_catalog.pg_class c
-    where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace and c.relname like 'translation\_%'
-  )
-  select jsonb_build_object(
-    'schema_version', translation_private.schema_version(),
-    'now', translation_private.clock(),
-    'role', current_user,
-    'functions', (
-      select jsonb_object_agg(o.name, jsonb_build_object(
-        'source', md5(o.prosrc), 'settings', to_jsonb(o.proconfig),
-        'may', (select coalesce(jsonb_agg(r), '[]') from unnest(array['anon', 'authenticated', 'service_role']) as r
-                where not o.is_trigger and has_function_privilege(r, o.oid, 'execute'))))
-      from ours o),
-    'tables', (
-      select jsonb_object_agg(t.relname, jsonb_build_object(
-        'row_security', t.relrowsecurity,
-        'published', exists (select from pg_catalog.pg_publication_tables p
-                             where p.pubname = 'supabase_realtime' and p.schemaname = 'public' and p.tablename = t.relname),
-        'policies', (select coalesce(jsonb_agg(p.polname order by p.polname), '[]') from pg_catalog.pg_policy p where p.polrelid = t.oid),
-        'triggers', (select coalesce(jsonb_agg(g.tgname order by g.tgname), '[]') from pg_catalog.pg_trigger g
-                     where g.tgrelid = t.oid and not g.tgisinternal and g.tgenabled <> 'D'),
-        'may', (select coalesce(jsonb_object_agg(r, m.commands), '{}') from unnest(array['anon', 'authenticated', 'service_role']) as r
-                cross join lateral (
-                  select jsonb_agg(x) as commands from unnest(array['select', 'insert', 'update', 'delete', 'truncate']) as x
-                  where has_table_privilege(r, t.oid, x)) as m
-                where m.commands is not null)))
-      from tables t),
-    'realtime_send', to_regprocedure('realtime.send(jsonb, text, text, boolean)') is not null,
-    'cron', (select count(*) > 0 from pg_catalog.pg_extension where extname = 'pg_cron'))
-$$;
-comment on function public.translation_self_check() is
-  'What is installed here: version, functions with a hash of their text and who may call them, tables with row security, grants, policies, triggers, publication.';
+  'The queue in numbers: live jobs by state, waiting by type, oldest waiting; ended and their credits in the last hour; created ever; stuck, claims, workers. Counts of a type stop at 10001.';
 
 -- Glossary
 create or replace function translation_private.set_term(
@@ -253,7 +226,8 @@ cross join lateral (
       when 'completed' then 'done' || case when i.warnings <> '[]' then ' (' || jsonb_array_length(i.warnings) || ' warnings)' else '' end
       when 'processing' then coalesce(100 * i.chunks_done / nullif(i.chunks_total, 0), 0) || ' %'
       else i.status end, ', ' order by i.position) as languages
-  from public.translation_job_items i where i.job_id = j.id) as items;
+  from public.translation_job_items i where i.job_id = j.id) as items
+where j.seq > 0;  -- all of them; it lets the newest be found by their index
 comment on view public.translation_jobs_overview is 'A job, its languages, its worker and its money in one readable row.';
 
 -- Where pg_cron is switched on. Named jobs are made once: change or remove them as you like.

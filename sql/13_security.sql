@@ -30,6 +30,7 @@ begin
   end loop;
 end $do$;
 revoke update, delete on table public.translation_credit_ledger from service_role;
+grant select on sequence public.translation_jobs_seq_seq to service_role;  -- how many jobs there ever were
 alter table translation_private.create_budget enable row level security;
 revoke all on table translation_private.create_budget from public, anon, authenticated, service_role;
 grant select, insert, update, delete on table translation_private.create_budget to service_role;
@@ -84,9 +85,12 @@ begin
        or (n.nspname = 'public' and p.proname in (
          'create_translation_job', 'enqueue_translation_job', 'preview_translation_price', 'list_translation_jobs', 'get_translation_job',
          'get_translation_source', 'get_translation_result', 'get_translation_credits', 'cancel_translation_job', 'retry_translation_job',
-         'watch_translation_jobs', 'claim_translation_jobs', 'release_translation_jobs', 'record_translation_results',
+         'watch_translation_jobs', 'watch_translation_users', 'show_translation_jobs', 'count_translation_jobs',
+         'get_translation_attempts', 'get_translation_movements', 'list_translation_languages', 'claim_translation_jobs', 'release_translation_jobs', 'record_translation_results',
          'rescue_translation_jobs', 'heartbeat_translation_worker', 'recall_translation_memory', 'remember_translation_memory',
+         'recall_translation_glossary',
          'enqueue_translation_jobs', 'requeue_translation_jobs', 'purge_translation_jobs', 'translation_queue_stats', 'translation_self_check',
+         'translation_alerts', 'start_translation_probe', 'end_translation_probe',
          'set_translation_term', 'delete_translation_term',
          'grant_translation_credits', 'revoke_translation_credits', 'price_translation_item', 'hold_translation_balance',
          'return_translation_balance'))
@@ -100,7 +104,11 @@ end $do$;
 grant execute on function
   public.create_translation_job(jsonb, text[], text, text, int, jsonb, text, timestamptz, text, text, text, jsonb, uuid[]),
   public.preview_translation_price(jsonb, text[], text, text, jsonb),
-  public.list_translation_jobs(text[], text, text, timestamptz, int, bigint), public.get_translation_job(uuid),
+  public.list_translation_jobs(text[], text, text, timestamptz, int, bigint, timestamptz, text),
+  public.show_translation_jobs(text[], text, text, timestamptz, int, bigint, timestamptz, text, boolean),
+  public.count_translation_jobs(text), public.get_translation_job(uuid), public.watch_translation_jobs(uuid[]),
+  public.watch_translation_users(uuid[], uuid[], bigint),
+  public.get_translation_attempts(uuid), public.get_translation_movements(uuid), public.list_translation_languages(),
   public.get_translation_source(uuid), public.get_translation_result(uuid, text), public.get_translation_credits(),
   public.cancel_translation_job(uuid), public.retry_translation_job(uuid),
   public.set_translation_term(text, text, text, text, boolean, boolean), public.delete_translation_term(bigint)
@@ -110,8 +118,9 @@ grant execute on function
   translation_private.create_job(jsonb, text[], text, text, int, jsonb, text, timestamptz, text, text, text, jsonb, uuid[]),
   translation_private.preview_price(jsonb, text[], text, text, jsonb), translation_private.cancel_job(uuid), translation_private.retry_job(uuid),
   translation_private.set_term(text, text, text, text, boolean, boolean), translation_private.delete_term(bigint),
-  translation_private.without_content(public.translation_jobs), translation_private.job_document(public.translation_jobs),
-  translation_private.refuse(int, text, text, text)
+  translation_private.without_content(public.translation_jobs), translation_private.job_document(uuid),
+  translation_private.page_of_jobs(text[], text, text, timestamptz, int, bigint, timestamptz, text, boolean), translation_private.clock(),
+  translation_private.refuse(int, text, text, text), translation_private.job_type_names()
 to authenticated;
 
 notify pgrst, 'reload schema';

@@ -61,6 +61,26 @@ end $$;
 comment on function translation_private.caller() is
   'The signed-in user, or null for service_role, cron and the SQL editor. Raises 401 for a client without a user.';
 
+-- ======== 00_upgrade
+
+-- 00_upgrade: what earlier versions of this script made, and running it again would keep.
+--
+-- Everything below makes what is absent and replaces what it can. Left to say is what an older version named the same
+-- and defined otherwise, or what nobody needs any more. A new column of an old table stands beside the table:
+-- alter table … add column if not exists. The older versions stand in tests/sql/versions; over each of them this
+-- script gives the schema of a fresh project, grants included.
+
+do $do$
+begin
+  if pg_catalog.pg_get_indexdef(to_regclass('public.translation_jobs_due')) like '%(run_at)%' then
+    drop index public.translation_jobs_due;
+  end if;
+end $do$;
+drop index if exists public.translation_jobs_of_type;
+drop function if exists translation_private.promote(int, timestamptz);
+drop function if exists translation_private.job_document(public.translation_jobs);
+drop function if exists public.list_translation_jobs(text[], text, text, timestamptz, int, bigint);
+
 -- ======== 01_clock
 
 -- 01_clock: the only "now" in this script.
@@ -230,25 +250,33 @@ comment on column public.translation_jobs.started_at is 'First claim.';
 comment on column public.translation_jobs.completed_at is 'When it ended, in whichever state.';
 comment on column public.translation_jobs.cancelled_at is 'When it was cancelled.';
 
+-- A change of status is never HOT: it writes into every index that covers the row afterwards. So few indexes cover a
+-- job that runs: its two keys, and two by status from which lists are put together. What else lists need covers ended
+-- jobs only. The one on seq serves only who says seq > 0, as the overview does: the planner would rather walk along it,
+-- past a million others, than find the few that a list asks for.
 -- The index is the ORDER BY of the claim, type by type; nothing else may tempt the planner there.
 create index if not exists translation_jobs_claim on public.translation_jobs (job_type, priority desc, turn, seq)
   where status = 'pending';
 create index if not exists translation_jobs_due on public.translation_jobs (job_type, run_at)
   where status in ('scheduled', 'retrying');
--- A user's unfinished jobs: his last turn and his waiting cap, both one short scan.
-create index if not exists translation_jobs_live on public.translation_jobs (user_id, turn desc nulls last)
-  where status in ('pending', 'scheduled', 'blocked', 'processing', 'retrying');
-create unique index if not exists translation_jobs_seq on public.translation_jobs (seq);
-create index if not exists translation_jobs_of_user on public.translation_jobs (user_id, seq desc);
-create index if not exists translation_jobs_of_user_by_status on public.translation_jobs (user_id, status, seq desc);
-create index if not exists translation_jobs_of_user_by_subject on public.translation_jobs (user_id, subject, seq desc)
-  where subject is not null;
-create index if not exists translation_jobs_of_user_by_type on public.translation_jobs (user_id, job_type, seq desc);
-create index if not exists translation_jobs_of_user_by_time on public.translation_jobs (user_id, created_at desc);
+-- Not pending alone: while nothing waits the statistics call both empty, and the planner would take either.
+create index if not exists translation_jobs_last_turn on public.translation_jobs (user_id, turn)
+  where status in ('pending', 'retrying');
+create unique index if not exists translation_jobs_in_order on public.translation_jobs (seq) where seq > 0;
+create index if not exists translation_jobs_by_type on public.translation_jobs (job_type, status, seq);
+create index if not exists translation_jobs_by_user on public.translation_jobs (user_id, status, job_type, seq);
+create index if not exists translation_jobs_by_subject on public.translation_jobs (subject, user_id, seq desc)
+  where subject is not null and status in ('completed', 'failed', 'cancelled');
+create index if not exists translation_jobs_by_time on public.translation_jobs (user_id, created_at desc)
+  where status in ('completed', 'failed', 'cancelled');
 create index if not exists translation_jobs_ended on public.translation_jobs (completed_at) where completed_at is not null;
 create unique index if not exists translation_jobs_idempotency on public.translation_jobs (user_id, idempotency_key)
   nulls not distinct where idempotency_key is not null;
 create unique index if not exists translation_jobs_retry_of on public.translation_jobs (retry_of) where retry_of is not null;
+-- Of earlier versions of this script.
+drop index if exists public.translation_jobs_live, public.translation_jobs_seq, public.translation_jobs_of_user,
+  public.translation_jobs_of_user_by_status, public.translation_jobs_of_user_by_subject,
+  public.translation_jobs_of_user_by_type, public.translation_jobs_of_user_by_time;
 
 create table if not exists public.translation_job_dependencies (
   child_id      uuid not null references public.translation_jobs (id) on delete cascade,
@@ -277,7 +305,7 @@ create table if not exists public.translation_job_claims (
   lease_until timestamptz not null,
   progressed  boolean not null default false
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
-create index if not exists translation_job_claims_of_call on public.translation_job_claims (claim_id);
+drop index if exists public.translation_job_claims_of_call;  -- of earlier versions; translation_job_attempts has it
 comment on table public.translation_job_claims is
   'Who holds which job now. Holding the row is holding the job. Server only, on purpose without a policy: browsers never see a token.';
 comment on column public.translation_job_claims.job_id is 'The job that is held.';
@@ -341,9 +369,14 @@ create table if not exists public.translation_job_items (
   recorded_token bigint,
   started_at     timestamptz,
   completed_at   timestamptz,
+  progress       int not null default 0 constraint translation_job_items_progress_check check (progress between 0 and 100),
+  eta_at         timestamptz,
   primary key (job_id, item),
   constraint translation_job_items_credits_within_price check (credits between 0 and price)
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
+alter table public.translation_job_items
+  add column if not exists progress int not null default 0 constraint translation_job_items_progress_check check (progress between 0 and 100),
+  add column if not exists eta_at timestamptz;
 comment on table public.translation_job_items is 'One language of a job, or one step of another kind of job: the truth about what a job consists of.';
 comment on column public.translation_job_items.job_id is 'The job.';
 comment on column public.translation_job_items.item is 'The language, or the name of the step.';
@@ -362,17 +395,32 @@ comment on column public.translation_job_items.retry_at is 'An open item that fa
 comment on column public.translation_job_items.recorded_token is 'Claim under which its last outcome was recorded: answers a repeated call.';
 comment on column public.translation_job_items.started_at is 'First sign of work.';
 comment on column public.translation_job_items.completed_at is 'When it ended, in whichever state.';
+comment on column public.translation_job_items.progress is 'Percent of its characters that are done; 100 only when it is completed, 0 again when it has to be tried again.';
+comment on column public.translation_job_items.eta_at is 'When the worker expects it to be done; of no meaning unless it is processing.';
 
 create table if not exists public.translation_memory (
   id              bigint generated always as identity primary key,
   user_id         uuid references auth.users (id) on delete cascade,
-  key             text not null check (key ~ '^[0-9a-f]{64}$'),
+  key             text not null check (char_length(key) = 64 and key !~ '[^0-9a-f]'),  -- a counted repetition takes ten times as long
   target_language text not null,
   target          text not null,
   origin_job      uuid not null,
   origin_item     text not null,
   created_at      timestamptz not null default now()
 );
+do $do$
+begin
+  if exists (
+    select from pg_catalog.pg_constraint k
+    where k.conrelid = 'public.translation_memory'::regclass and k.conname = 'translation_memory_key_check'
+      and pg_catalog.pg_get_constraintdef(k.oid) like '%{64}%'
+  ) then  -- the same rule in an older version's words: nothing to check again
+    alter table public.translation_memory drop constraint translation_memory_key_check;
+    alter table public.translation_memory add constraint translation_memory_key_check
+      check (char_length(key) = 64 and key !~ '[^0-9a-f]') not valid;
+    alter table public.translation_memory validate constraint translation_memory_key_check;
+  end if;
+end $do$;
 create unique index if not exists translation_memory_key on public.translation_memory (user_id, key) nulls not distinct;
 comment on table public.translation_memory is
   'One translated segment of one user, written after its checks passed: cache and checkpoint in one. Never shared between users.';
@@ -677,23 +725,23 @@ end $$;
 comment on function translation_private.count_chars(jsonb, text) is 'Code points of the text in a source; of a JSON tree, of its string leaves.';
 
 create or replace function translation_private.next_turn(p_user_id uuid, p_cost bigint) returns bigint
-language plpgsql volatile set search_path = ''
+language plpgsql volatile set search_path = '' set enable_sort = off
 as $$
 declare
   v_last bigint;
-  v_served bigint := (select last_value from translation_private.served_turn);
 begin
-  -- Two statements, because IS NOT DISTINCT FROM cannot use an index.
+  -- From here on this transaction is in progress to everybody: no floor passes a turn that we stamp now and commit late.
+  perform pg_current_xact_id();
+  -- Only what waits can be ahead of the turn that is served; what waits to be tried again is in that index as well.
+  -- Two statements, because IS NOT DISTINCT FROM cannot use an index; and IS NULL gives no order unless it is asked for.
   if p_user_id is null then
     select turn into v_last from public.translation_jobs
-    where user_id is null and status in ('pending', 'scheduled', 'blocked', 'processing', 'retrying')
-    order by turn desc nulls last limit 1;
+    where user_id is null and status in ('pending', 'retrying') and turn is not null order by user_id desc, turn desc limit 1;
   else
     select turn into v_last from public.translation_jobs
-    where user_id = p_user_id and status in ('pending', 'scheduled', 'blocked', 'processing', 'retrying')
-    order by turn desc nulls last limit 1;
+    where user_id = p_user_id and status in ('pending', 'retrying') and turn is not null order by turn desc limit 1;
   end if;
-  return greatest(v_last, v_served) + p_cost;
+  return greatest(v_last, (select last_value from translation_private.served_turn)) + p_cost;
 end $$;
 comment on function translation_private.next_turn(uuid, bigint) is
   'Start-time fair queueing: after the user''s own last turn, never before what is being served now.';
@@ -733,6 +781,33 @@ end $$;
 comment on function translation_private.check_content(text, jsonb, text) is 'Refuses a source that cannot be worked on; returns its characters of text.';
 
 -- The checks of the languages. Raises, or returns them in canonical spelling.
+-- Generous on purpose: a worker that offers pt may be asked for pt-BR, and refuses for good what it cannot do.
+create or replace function translation_private.without_region(p_tag text) returns text
+language sql immutable set search_path = ''
+as $$
+  select case
+    when p_tag ~ '^zh-(TW|HK|MO)$' then 'zh-Hant'
+    when p_tag ~ '^zh-(CN|SG)$' then 'zh-Hans'
+    else regexp_replace(p_tag, '-([A-Z]{2}|[0-9]{3})(-.*)?$', '')
+  end
+$$;
+comment on function translation_private.without_region(text) is 'es for es-MX, zh-Hant for zh-TW: the same language and script, wherever it is spoken.';
+
+create or replace function translation_private.offered_near(p_source text, p_target text) returns text
+language sql stable set search_path = ''
+as $$
+  select case
+    when count(*) = 0 then format('No running worker translates from %s.', p_source)
+    else 'On offer are, nearest first: ' || string_agg(target_language, ', ' order by near desc, target_language) || '.'
+  end
+  from (
+    select l.target_language, bool_or(split_part(l.target_language, '-', 1) = split_part(p_target, '-', 1)) as near
+    from public.translation_languages l
+    where p_source is null or l.source_language in ('*', p_source, translation_private.without_region(p_source))
+    group by l.target_language order by near desc, l.target_language limit 10) as offered
+$$;
+comment on function translation_private.offered_near(text, text) is 'For a refusal: up to ten languages that some worker offers instead.';
+
 create or replace function translation_private.check_languages(p_source text, p_targets text[]) returns text[]
 language plpgsql set search_path = ''
 as $$
@@ -763,10 +838,11 @@ begin
       perform translation_private.refuse(422, 'language_same_as_source', format('%s is the source language: leave it out of the targets.', v_canonical));
     elsif exists (select from public.translation_languages) and not exists (
       select from public.translation_languages l
-      where l.target_language in ('*', v_canonical) and (v_source is null or l.source_language in ('*', v_source))
+      where l.target_language in ('*', v_canonical, translation_private.without_region(v_canonical))
+        and (v_source is null or l.source_language in ('*', v_source, translation_private.without_region(v_source)))
     ) then
       perform translation_private.refuse(422, 'language_unknown', format('No running worker translates %s into %s.', coalesce(v_source, 'this'), v_canonical),
-        'The pairs on offer are in translation_languages.');
+        translation_private.offered_near(v_source, v_canonical));
     end if;
     v_result := v_result || v_canonical;
   end loop;
@@ -1018,6 +1094,9 @@ as $$
 declare
   v_user uuid := translation_private.caller();
 begin
+  if v_user is not null and not exists (select from auth.users where id = v_user) then
+    perform translation_private.refuse(401, 'sign_in_required', 'This account was deleted: sign in again.');
+  end if;
   return translation_private.add_job(
     v_user is not null, v_user, 'translation', p_content, p_target_languages, p_source_language, p_content_kind, p_priority, p_options,
     p_idempotency_key, p_run_at, p_correlation_id, p_subject, p_title, p_metadata, p_after);
@@ -1179,44 +1258,137 @@ begin
 end $$;
 comment on function translation_private.promote(text[], int, timestamptz) is 'Scheduled and retrying jobs whose time has come, p_limit of each type: pending, with a turn. Returns how many.';
 
--- What a claim hands out, read back from the claim rows: the same for the first call and a repeated one.
+-- What a claim hands out, read back from the claim rows: the same for the first call and a repeated one. Milliseconds
+-- are written out here, because as_ms is a call for each of them.
 create or replace function translation_private.claimed(p_worker_id text, p_claim_id uuid, p_now timestamptz)
 returns setof jsonb language sql stable set search_path = ''
 as $$
   select jsonb_build_object(
     'job_id', j.id, 'token', c.token, 'seq', j.seq, 'job_type', j.job_type, 'user_id', j.user_id, 'subject', j.subject,
     'title', j.title, 'metadata', j.metadata, 'content_kind', j.content_kind,
-    'content', case when octet_length(j.content::text) <= 8192 then j.content end,
-    'content_inline', coalesce(octet_length(j.content::text) <= 8192, true), 'content_chars', j.content_chars,
+    'content', case when size.small then j.content end, 'content_inline', size.small, 'content_chars', j.content_chars,
     'source_language', j.source_language, 'options', j.options, 'priority', j.priority, 'correlation_id', j.correlation_id,
-    'lease_ms', translation_private.as_ms(c.lease_until - p_now), 'max_attempts', j.max_attempts,
-    'item_timeout_ms', t.item_timeout_seconds * 1000, 'deadline_ms', translation_private.as_ms(j.deadline_at - p_now),
+    'lease_ms', ceil(extract(epoch from c.lease_until - p_now) * 1000)::bigint, 'max_attempts', j.max_attempts,
+    'item_timeout_ms', t.item_timeout_seconds * 1000, 'deadline_ms', ceil(extract(epoch from j.deadline_at - p_now) * 1000)::bigint,
     'found_by', j.found_by, 'found_ms', a.found_ms, 'deliveries', j.deliveries, 'items', i.items)
-  from public.translation_job_claims c
-  join public.translation_jobs j on j.id = c.job_id
+  from public.translation_job_attempts a
+  -- Offset 0, and no other index on that table: it is often empty when it is analyzed, and a planner that believes that
+  -- reads all of it, with everything that died in it while somebody held an old snapshot.
+  cross join lateral (
+    select h.token, h.claimed_at, h.lease_until from public.translation_job_claims h
+    where h.job_id = a.job_id and h.token = a.token offset 0) as c
+  join public.translation_jobs j on j.id = a.job_id
   join public.translation_job_types t on t.name = j.job_type
-  join public.translation_job_attempts a on a.job_id = c.job_id and a.token = c.token
+  -- A source of many characters need not be unpacked to know that it is large.
+  cross join lateral (select case when j.content_chars <= 8192 then coalesce(octet_length(j.content::text) <= 8192, true) else false end as small) as size
   cross join lateral (
     select coalesce(jsonb_agg(jsonb_build_object('item', i.item, 'attempts', i.attempts, 'chars', j.content_chars) order by i.position), '[]') as items
     from public.translation_job_items i
     where i.job_id = j.id and i.status in ('pending', 'processing')
       and i.recorded_token is distinct from c.token and (i.retry_at is null or i.retry_at <= c.claimed_at)) as i
-  where c.claim_id = p_claim_id and c.worker_id = p_worker_id
+  where a.claim_id = p_claim_id and a.worker_id = p_worker_id
   order by j.priority desc, j.turn, j.seq
 $$;
 comment on function translation_private.claimed(text, uuid, timestamptz) is 'The jobs a claim call holds now, with their open items.';
 
+-- Floors. While anybody holds an old snapshot (a report, a dump, a forgotten session), no vacuum can clear away what was
+-- claimed since, and every claim would walk through all of it again. A floor lets it begin behind: the turn of a lane
+-- (type and priority) below which nothing waits. It is state of the caller: it comes with a claim, goes back with the
+-- next, and only makes that one cheaper. What keeps it safe, so that a user's jobs still start in order:
+--   a turn that was reached is only a candidate. It becomes a floor when a claim without floors, begun after all
+--   transactions of that time had ended, reaches it again: a create may stamp a turn now and commit it late;
+--   a claim that comes back short looks again without floors, and so does every first claim after a second;
+--   a job below its floor all the same (somebody moved it by hand) ends the floor of that lane when it is found.
+create or replace function translation_private.next_floor(p_floor jsonb, p_reached jsonb, p_all_seen_to xid8, p_now timestamptz)
+returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+  v_proven boolean := coalesce((p_floor ->> 'seen')::xid8 <= p_all_seen_to, true);
+  v_safe jsonb := coalesce(p_floor -> 'safe', '{}');
+  v_next jsonb := coalesce(p_floor -> 'next', '{}');
+  v_lane text;
+  v_least bigint;
+  v_most bigint;
+begin
+  for v_lane, v_least, v_most in
+    select r.key, (r.value ->> 0)::bigint, (r.value ->> 1)::bigint from jsonb_each(p_reached) as r
+  loop
+    if v_least < (v_safe ->> v_lane)::bigint then
+      v_safe := v_safe - v_lane;
+      v_next := v_next - v_lane;
+    end if;
+    if v_proven and v_most >= coalesce((v_next ->> v_lane)::bigint, v_most) then
+      if v_next ? v_lane then
+        v_safe := jsonb_set(v_safe, array[v_lane], v_next -> v_lane);
+      end if;
+      v_next := jsonb_set(v_next, array[v_lane], to_jsonb(v_most));
+    end if;
+  end loop;
+  return jsonb_build_object('safe', v_safe, 'next', v_next, 'until', p_now + interval '1 second',
+    'seen', case when v_proven then pg_snapshot_xmax(pg_current_snapshot())::text else p_floor ->> 'seen' end);
+end $$;
+comment on function translation_private.next_floor(jsonb, jsonb, xid8, timestamptz) is
+  'What a claim without floors has learned: {safe, next: {"type priority": turn}, seen: transactions that may still add below next, until}.';
+
+-- The first p_limit waiting jobs, locked: priority by priority, within one the types by turn. The heads of each type
+-- tell how many to take of which; then those are locked, type by type. Locking while looking would lock p_limit rows
+-- of every type and hide them from other workers.
+create or replace function translation_private.pick(p_job_types text[], p_limit int, p_safe jsonb)
+returns table (place tid, lane text, turn bigint)
+language plpgsql set search_path = ''
+as $$
+declare
+  v_left int := p_limit;
+  v_found int;
+begin
+  for v_priority in reverse 10..1 loop
+    return query
+    with wanted as (
+      select w.job_type, w.job_type || ' ' || v_priority as lane, coalesce((p_safe ->> (w.job_type || ' ' || v_priority))::bigint, 0) as floor
+      from unnest(p_job_types) as w (job_type)
+    ), heads as (
+      select head.job_type from wanted
+      cross join lateral (
+        select j.job_type, j.turn, j.seq from public.translation_jobs j
+        where j.job_type = wanted.job_type and j.status = 'pending' and j.priority = v_priority and j.turn >= wanted.floor
+        order by j.turn, j.seq limit v_left) as head
+      order by head.turn, head.seq limit v_left
+    ), share as (
+      select heads.job_type, count(*) as places from heads group by heads.job_type
+    )
+    select job.place, wanted.lane, job.turn from share
+    join wanted on wanted.job_type = share.job_type
+    cross join lateral (
+      select j.ctid as place, j.turn from public.translation_jobs j
+      where j.job_type = wanted.job_type and j.status = 'pending' and j.priority = v_priority and j.turn >= wanted.floor
+      order by j.turn, j.seq limit share.places
+      for no key update skip locked) as job;
+    get diagnostics v_found = row_count;
+    v_left := v_left - v_found;
+    exit when v_left = 0;
+  end loop;
+end $$;
+comment on function translation_private.pick(text[], int, jsonb) is
+  'Locks up to p_limit waiting jobs in the order of the claim and says where they lie: valid until this transaction changes them.';
+
+drop function if exists public.claim_translation_jobs(text, int, int, text[], uuid, text);  -- before p_floor
 create or replace function public.claim_translation_jobs(
-  p_worker_id text, p_limit int, p_lease_ms int, p_job_types text[], p_claim_id uuid, p_found_by text default 'poll')
+  p_worker_id text, p_limit int, p_lease_ms int, p_job_types text[], p_claim_id uuid, p_found_by text default 'poll',
+  p_floor jsonb default null)
 returns setof jsonb
 language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now timestamptz := translation_private.clock();
+  v_all_seen_to xid8 := pg_snapshot_xmin(pg_current_snapshot());
   v_limit int := least(greatest(coalesce(p_limit, 0), 0), 500);
   v_lease interval := make_interval(secs => least(greatest(coalesce(p_lease_ms, 30000), 1000), 3600000) / 1000.0);
   v_found_by text := case when p_found_by in ('changes', 'broadcast', 'catch_up', 'timer', 'poll') then p_found_by else 'poll' end;
-  v_ids uuid[];
+  v_safe jsonb := case when (p_floor ->> 'until')::timestamptz > v_now then nullif(p_floor -> 'safe', '{}') end;
+  v_floor jsonb := p_floor;
+  v_places tid[];
+  v_reached jsonb;
   v_turn bigint;
 begin
   if p_worker_id is null or p_claim_id is null then
@@ -1232,51 +1404,47 @@ begin
     perform translation_private.announce('ready', null, 0, 1);
   end if;
 
-  -- The heads of each type tell how many to take of which; then those are locked, type by type. Locking
-  -- while looking would lock p_limit rows of every type and hide them from other workers.
-  with heads as (
-    select head.job_type, head.priority, head.turn, head.seq
-    from unnest(p_job_types) as wanted (job_type)
-    cross join lateral (
-      select j.job_type, j.priority, j.turn, j.seq from public.translation_jobs j
-      where j.job_type = wanted.job_type and j.status = 'pending'
-      order by j.priority desc, j.turn, j.seq limit v_limit) as head
-    order by head.priority desc, head.turn, head.seq limit v_limit
-  ), share as (
-    select heads.job_type, count(*) as places from heads group by heads.job_type
-  ), picked as (
-    select job.id, job.turn from share
-    cross join lateral (
-      select j.id, j.turn from public.translation_jobs j
-      where j.job_type = share.job_type and j.status = 'pending'
-      order by j.priority desc, j.turn, j.seq limit share.places
-      for no key update skip locked) as job
-  )
-  select array_agg(picked.id), max(picked.turn) into v_ids, v_turn from picked;
-  if v_ids is null then
+  loop
+    with picked as materialized (
+      select * from translation_private.pick(p_job_types, v_limit, v_safe)
+    ), lanes as (
+      select picked.lane, jsonb_build_array(min(picked.turn), max(picked.turn)) as turns from picked group by picked.lane
+    )
+    select (select array_agg(picked.place) from picked), (select max(picked.turn) from picked),
+           (select jsonb_object_agg(lanes.lane, lanes.turns) from lanes)
+    into v_places, v_turn, v_reached;
+    exit when v_safe is null or cardinality(v_places) = v_limit;
+    v_safe := null;
+  end loop;
+  if v_places is null then
     return;
   end if;
 
-  update public.translation_jobs as j
-  set status = 'processing', revision = j.revision + 1, worker_id = p_worker_id, found_by = v_found_by, deliveries = j.deliveries + 1,
-      started_at = coalesce(j.started_at, v_now), updated_at = v_now
-  where j.id = any (v_ids);
-  with claim as (
+  with taken as (
+    update public.translation_jobs as j
+    set status = 'processing', revision = j.revision + 1, worker_id = p_worker_id, found_by = v_found_by, deliveries = j.deliveries + 1,
+        started_at = coalesce(j.started_at, v_now), updated_at = v_now
+    where j.ctid = any (v_places)
+    returning j.id, nextval('translation_private.claim_token') as token, j.deliveries, j.ready_at
+  ), claim as (
     insert into public.translation_job_claims (job_id, token, claim_id, worker_id, claimed_at, lease_until)
-    select id, nextval('translation_private.claim_token'), p_claim_id, p_worker_id, v_now, v_now + v_lease
-    from unnest(v_ids) as id
-    returning job_id, token
+    select taken.id, taken.token, p_claim_id, p_worker_id, v_now, v_now + v_lease from taken
   )
   insert into public.translation_job_attempts (job_id, token, delivery, worker_id, claim_id, found_by, found_ms, started_at)
-  select j.id, claim.token, j.deliveries, p_worker_id, p_claim_id, v_found_by,
-         least(translation_private.as_ms(v_now - j.ready_at), 2147483647)::int, v_now
-  from claim join public.translation_jobs j on j.id = claim.job_id;
+  select taken.id, taken.token, taken.deliveries, p_worker_id, p_claim_id, v_found_by,
+         least(ceil(extract(epoch from v_now - taken.ready_at) * 1000), 2147483647)::int, v_now
+  from taken;
   perform setval('translation_private.served_turn', v_turn)
   where v_turn > (select last_value from translation_private.served_turn);
-  return query select * from translation_private.claimed(p_worker_id, p_claim_id, v_now);
+  if v_safe is null then
+    v_floor := translation_private.next_floor(p_floor, v_reached, v_all_seen_to, v_now);
+  end if;
+  return query
+  select case held.n when 1 then held.job || jsonb_build_object('floor', v_floor) else held.job end
+  from translation_private.claimed(p_worker_id, p_claim_id, v_now) with ordinality as held (job, n);
 end $$;
-comment on function public.claim_translation_jobs(text, int, int, text[], uuid, text) is
-  'Takes up to p_limit jobs, the fairest first, each with a fresh token. The same p_claim_id again returns what the first call took and still holds.';
+comment on function public.claim_translation_jobs(text, int, int, text[], uuid, text, jsonb) is
+  'Takes up to p_limit jobs, the fairest first, each with a fresh token. The same p_claim_id again returns what the first call took and still holds. p_floor: what the first job of the last answer said under floor, or null.';
 
 -- Deploy or shutdown: back to the front of the queue, nothing counted.
 create or replace function public.release_translation_jobs(p_worker_id text, p_leases jsonb) returns int
@@ -1312,10 +1480,15 @@ begin
   end if;
   update public.translation_job_items set status = 'pending'
   where job_id = any (p_job_ids) and status = 'processing';
-  update public.translation_jobs
-  set status = 'pending', revision = revision + 1, turn = (select last_value from translation_private.served_turn), ready_at = p_now,
-      worker_id = null, progress_message = null, eta_at = null, updated_at = p_now
-  where id = any (p_job_ids);
+  update public.translation_jobs as j
+  set status = 'pending', revision = j.revision + 1, ready_at = p_now,
+      worker_id = null, progress_message = null, eta_at = null, updated_at = p_now,
+      -- Other types and priorities may be far ahead of its own: beside the next of its lane, which no floor lies above.
+      turn = least((select last_value from translation_private.served_turn), (
+        select head.turn from public.translation_jobs head
+        where head.job_type = j.job_type and head.status = 'pending' and head.priority = j.priority
+        order by head.turn, head.seq limit 1))
+  where j.id = any (p_job_ids);
   perform translation_private.announce('ready', p_job_ids[1], 0, cardinality(p_job_ids));
 end $$;
 comment on function translation_private.requeue(uuid[], timestamptz) is 'Pending with the served turn: starts next. The caller has ended the claims.';
@@ -1393,20 +1566,23 @@ begin
   join public.translation_job_claims c on c.job_id = e.job_id and c.token = e.token and c.worker_id = p_worker_id
   where j.id = e.job_id and j.id = any (v_ids) and e.item is null;
   with counted as (
-    select e.job_id, e.token, i.item, i.chunks_done, i.chunks_total
+    select e.job_id, e.token, i.item, i.chunks_done, i.chunks_total, case when i.progress is not null then least(greatest(i.progress, 0), 99) end as progress,
+      p_now + make_interval(secs => least(i.eta_ms, 604800000) / 1000.0) as eta_at
     from jsonb_to_recordset(p_entries) as e (job_id uuid, token bigint, item text, items jsonb)
     join public.translation_job_claims c on c.job_id = e.job_id and c.token = e.token and c.worker_id = p_worker_id
-    cross join lateral jsonb_to_recordset(coalesce(e.items, '[]')) as i (item text, chunks_done int, chunks_total int)
+    cross join lateral jsonb_to_recordset(coalesce(e.items, '[]')) as i (item text, chunks_done int, chunks_total int, progress int, eta_ms bigint)
     where e.item is null and e.job_id = any (v_ids)
   ), moved as (
     update public.translation_job_items i
     set status = 'processing', started_at = coalesce(i.started_at, p_now),
-        chunks_done = coalesce(counted.chunks_done, i.chunks_done), chunks_total = coalesce(counted.chunks_total, i.chunks_total)
+        chunks_done = coalesce(counted.chunks_done, i.chunks_done), chunks_total = coalesce(counted.chunks_total, i.chunks_total),
+        progress = coalesce(counted.progress, i.progress), eta_at = counted.eta_at
     from counted
     where i.job_id = counted.job_id and i.item = counted.item and i.status in ('pending', 'processing')
       -- Progress that a record has overtaken must not reopen what was recorded.
       and i.recorded_token is distinct from counted.token
-      and (i.status, i.chunks_done, i.chunks_total) is distinct from ('processing', counted.chunks_done, counted.chunks_total)
+      and (i.status, i.chunks_done, i.chunks_total, i.progress)
+          is distinct from ('processing', counted.chunks_done, counted.chunks_total, coalesce(counted.progress, i.progress))
     returning i.job_id, i.chunks_done
   )
   update public.translation_job_claims c set progressed = true
@@ -1424,7 +1600,7 @@ declare
   v_changed uuid[];
 begin
   if jsonb_typeof(p_results) is distinct from 'array' or jsonb_array_length(p_results) > 500
-     or octet_length(p_results::text) > 4194304 or exists (
+     or octet_length(p_results::text) > 8388608 or exists (
        select from jsonb_to_recordset(p_results) as e (job_id uuid, token bigint, item text, outcome text)
        where e.job_id is null or e.token is null
           or (e.item is not null and coalesce(e.outcome, '') not in ('completed', 'failed', 'retry', 'throttled')))
@@ -1487,6 +1663,7 @@ begin
         error = case when d.status_now <> 'completed' then d.error end,
         credits = case when d.status_now = 'pending' then i.price else d.charge end,
         chunks_done = coalesce(d.chunks_done, i.chunks_done), chunks_total = coalesce(d.chunks_total, i.chunks_total),
+        progress = case d.status_now when 'completed' then 100 when 'pending' then 0 else i.progress end,
         retry_at = case when d.status_now = 'pending' then v_now + make_interval(secs => d.wait_ms / 1000.0) end,
         started_at = coalesce(i.started_at, v_now - make_interval(secs => least(greatest(d.elapsed_ms, 0), 86400000) / 1000.0), v_now),
         completed_at = case when d.status_now <> 'pending' then v_now end
@@ -1952,8 +2129,10 @@ language plpgsql set search_path = ''
 as $$
 begin
   delete from public.translation_languages l
-  where l.worker_id = p_worker_id and not exists (
-    select from jsonb_array_elements(p_pairs) as pair where pair ->> 0 = l.source_language and pair ->> 1 = l.target_language);
+  -- NOT IN is hashed whatever the planner may join with; two thousand pairs in a nested loop take most of a second.
+  where l.worker_id = p_worker_id and (l.source_language, l.target_language) not in (
+    select pair ->> 0, pair ->> 1 from jsonb_array_elements(p_pairs) as pair
+    where pair ->> 0 is not null and pair ->> 1 is not null);
   insert into public.translation_languages (worker_id, source_language, target_language)
   select distinct p_worker_id, pair ->> 0, pair ->> 1 from jsonb_array_elements(p_pairs) as pair
   where pair ->> 0 is not null and pair ->> 1 is not null
@@ -1962,10 +2141,19 @@ end $$;
 comment on function translation_private.offer_languages(text, jsonb) is 'Replaces the pairs one worker offers: [[source, target], …].';
 
 -- Memory: cache and checkpoint. Under the token of the claim, so that a worker that lost the job adds nothing.
+create or replace function translation_private.is_paid(p_job_id uuid, p_item text) returns boolean
+language sql stable set search_path = ''
+as $$
+  select exists (
+    select from public.translation_credit_ledger l where l.job_id = p_job_id and l.item = p_item and l.kind = 'consume')
+$$;
+comment on function translation_private.is_paid(uuid, text) is 'Whether an item was charged: what it brought is then free for its user.';
+
 create or replace function public.recall_translation_memory(
   p_worker_id text, p_job_id uuid, p_token bigint, p_target_language text, p_keys text[]) returns setof jsonb
 language sql stable set search_path = ''
 as $$
+  -- Written out instead of calling is_paid, which would be planned and called again for each of 500 rows.
   select jsonb_build_object('key', m.key, 'target', m.target, 'free', exists (
     select from public.translation_credit_ledger l
     where l.job_id = m.origin_job and l.item = m.origin_item and l.kind = 'consume'))
@@ -1988,6 +2176,7 @@ create or replace function public.remember_translation_memory(
 language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
+  v_now timestamptz := translation_private.clock();
   v_user uuid;
   v_count int;
 begin
@@ -2000,21 +2189,45 @@ begin
   update public.translation_job_claims set progressed = true where job_id = p_job_id and not progressed;
   select user_id into v_user from public.translation_jobs where id = p_job_id;
   insert into public.translation_memory as m (user_id, key, target_language, target, origin_job, origin_item, created_at)
-  select distinct on (s.key) v_user, s.key, p_item, s.target, p_job_id, p_item, translation_private.clock()
+  select distinct on (s.key) v_user, s.key, p_item, s.target, p_job_id, p_item, v_now
   from jsonb_to_recordset(p_segments) as s (key text, target text)
   where s.key is not null and s.target is not null
   order by s.key
   on conflict (user_id, key) do update
-  -- Somebody has to have paid before a segment is free: while nobody has, the last one who pays is its origin.
-  set origin_job = excluded.origin_job, origin_item = excluded.origin_item
-  where (m.origin_job, m.origin_item) <> (excluded.origin_job, excluded.origin_item) and not exists (
-    select from public.translation_credit_ledger l
-    where l.job_id = m.origin_job and l.item = m.origin_item and l.kind = 'consume');
+  -- The newest text wins: it was asked for because the older one did not pass. And somebody has to have paid before
+  -- a segment is free: while nobody has, the last one who pays is its origin.
+  set target = excluded.target,
+      (origin_job, origin_item) = (
+        select case when paid then m.origin_job else excluded.origin_job end, case when paid then m.origin_item else excluded.origin_item end
+        from translation_private.is_paid(m.origin_job, m.origin_item) as paid)
+  where m.target <> excluded.target
+     or ((m.origin_job, m.origin_item) <> (excluded.origin_job, excluded.origin_item)
+         and not translation_private.is_paid(m.origin_job, m.origin_item));
   get diagnostics v_count = row_count;
   return v_count;
 end $$;
 comment on function public.remember_translation_memory(text, uuid, bigint, text, jsonb) is
   'Keeps checked segments of an item: [{key, target}]. Returns how many were kept; -1 when the claim is gone.';
+
+-- Glossary: what the user of a claimed job wants said, a thousand terms a call. A term for pt also serves pt-BR;
+-- which of two wins is the worker's to decide. A job that leaves its source language open gets the terms of all.
+create or replace function public.recall_translation_glossary(
+  p_worker_id text, p_job_id uuid, p_token bigint, p_target_languages text[], p_after_id bigint default 0) returns setof jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object('id', g.id, 'source_language', g.source_language, 'target_language', g.target_language, 'term', g.term,
+    'translation', g.translation, 'do_not_translate', g.do_not_translate, 'case_sensitive', g.case_sensitive)
+  from public.translation_job_claims c
+  join public.translation_jobs j on j.id = c.job_id
+  join public.translation_glossary g on g.user_id = j.user_id
+  where c.job_id = p_job_id and c.token = p_token and c.worker_id = p_worker_id and g.id > coalesce(p_after_id, 0)
+    and (j.source_language is null or g.source_language in (j.source_language, split_part(j.source_language, '-', 1)))
+    and g.target_language = any (
+      array(select language from unnest(p_target_languages[1:50]) as t (tag) cross join unnest(array[tag, split_part(tag, '-', 1)]) as language))
+  order by g.id limit 1000
+$$;
+comment on function public.recall_translation_glossary(text, uuid, bigint, text[], bigint) is
+  'The terms of a claimed job''s user for these languages, by id: {id, source_language, target_language, term, translation, do_not_translate, case_sensitive}. 1000 a call.';
 
 -- ======== 10_progress
 
@@ -2022,60 +2235,262 @@ comment on function public.remember_translation_memory(text, uuid, bigint, text,
 --
 -- Callers: users under row level security (invoker), the worker's stream (service_role).
 
-create or replace function translation_private.job_document(p_job public.translation_jobs) returns jsonb
-language sql stable set search_path = ''
+-- By id and column by column: a row that is handed on whole would bring its source along, out of TOAST, only to drop it.
+create or replace function translation_private.job_document(p_job_id uuid) returns jsonb
+language sql stable set search_path = '' set enable_seqscan = off set jit = off
 as $$
-  select to_jsonb(p_job) - array['content', 'request_hash', 'turn', 'turn_cost'] || jsonb_build_object('items', coalesce((
-    select jsonb_agg(jsonb_build_object(
-      'item', i.item, 'status', i.status, 'attempts', i.attempts, 'warnings', i.warnings, 'error', i.error,
-      'price', i.price, 'credits', i.credits, 'chunks_done', i.chunks_done, 'chunks_total', i.chunks_total, 'retry_at', i.retry_at,
-      'started_at', i.started_at, 'completed_at', i.completed_at, 'provider', i.result -> 'provider',
-      'simulated', i.result -> 'simulated', 'cached_chars', i.result -> 'cached_chars') order by i.position)
-    from public.translation_job_items i where i.job_id = p_job.id), '[]'))
+  select jsonb_build_object(
+    'id', j.id, 'seq', j.seq, 'user_id', j.user_id, 'subject', j.subject, 'title', j.title, 'metadata', j.metadata,
+    'job_type', j.job_type, 'status', j.status, 'priority', j.priority, 'content_kind', j.content_kind, 'content_chars', j.content_chars,
+    'source_language', j.source_language, 'target_languages', j.target_languages, 'options', j.options, 'progress', j.progress,
+    'progress_message', j.progress_message, 'eta_at', j.eta_at, 'attempts', j.attempts, 'max_attempts', j.max_attempts,
+    'deliveries', j.deliveries, 'lost_count', j.lost_count, 'run_at', j.run_at, 'ready_at', j.ready_at, 'deadline_at', j.deadline_at,
+    'failed_items', j.failed_items) || jsonb_build_object(
+    'credits_reserved', j.credits_reserved, 'credits_consumed', j.credits_consumed, 'credits_refunded', j.credits_refunded,
+    'error', j.error, 'worker_id', j.worker_id, 'found_by', j.found_by, 'correlation_id', j.correlation_id,
+    'idempotency_key', j.idempotency_key, 'retry_of', j.retry_of, 'revision', j.revision, 'created_at', j.created_at,
+    'updated_at', j.updated_at, 'started_at', j.started_at, 'completed_at', j.completed_at, 'cancelled_at', j.cancelled_at,
+    'as_of', translation_private.clock(),
+    'retried_by', case when j.completed_at is not null then (
+      select again.id from public.translation_jobs again where again.retry_of = j.id) end,
+    'items', coalesce((
+      select jsonb_agg(jsonb_build_object(
+        'item', i.item, 'status', i.status, 'attempts', i.attempts, 'warnings', i.warnings, 'error', i.error,
+        'price', i.price, 'credits', i.credits, 'chunks_done', i.chunks_done, 'chunks_total', i.chunks_total, 'retry_at', i.retry_at,
+        'progress', i.progress, 'eta_at', case when i.status = 'processing' then i.eta_at end,
+        'started_at', i.started_at, 'completed_at', i.completed_at, 'provider', i.result -> 'provider',
+        'simulated', i.result -> 'simulated', 'cached_chars', i.result -> 'cached_chars') order by i.position)
+      from public.translation_job_items i where i.job_id = j.id), '[]'))
+  from public.translation_jobs j where j.id = p_job_id
 $$;
-comment on function translation_private.job_document(public.translation_jobs) is 'A job with its items, without source and results.';
+comment on function translation_private.job_document(uuid) is
+  'A job with its items, without source and results; as_of is the time it was read. Null when there is none.';
 
 create or replace function public.get_translation_job(p_job_id uuid) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
 declare
-  v_job public.translation_jobs;
+  v_job jsonb := translation_private.job_document(p_job_id);
 begin
-  select * into v_job from public.translation_jobs where id = p_job_id;
-  if not found then
+  if v_job is null then
     perform translation_private.refuse(404, 'job_not_found', 'There is no such job.');
   end if;
-  return translation_private.job_document(v_job);
+  return v_job - 'as_of';
 end $$;
 comment on function public.get_translation_job(uuid) is 'One job with its items, without source and results.';
 
 create or replace function public.watch_translation_jobs(p_job_ids uuid[]) returns setof jsonb
 language sql stable set search_path = ''
 as $$
-  select translation_private.job_document(j) from public.translation_jobs j
+  select translation_private.job_document(j.id) from public.translation_jobs j
   where j.id = any (p_job_ids[1:1000]) order by j.seq
 $$;
-comment on function public.watch_translation_jobs(uuid[]) is 'Up to 1000 jobs with their items in one call: what a live stream asks once a second for all its listeners.';
+comment on function public.watch_translation_jobs(uuid[]) is 'Up to 1000 jobs with their items in one call.';
+
+-- One call a second for all listeners of a worker, so the answer is one value (a list would end at the API's thousandth
+-- row) and says no more than an id of what did not change. The plan is held: each user and state is a few steps on one
+-- index, and endings come from the index of all endings, of which a few seconds hold few.
+create or replace function public.watch_translation_users(
+  p_user_ids uuid[], p_job_ids uuid[] default null, p_changed_within_ms bigint default null) returns jsonb
+language plpgsql stable set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+  v_users uuid[] := p_user_ids[1:1000];
+  v_since timestamptz := translation_private.clock() - make_interval(secs => least(p_changed_within_ms, 600000) / 1000.0);
+  v_ids uuid[];
+  v_fresh uuid[];
+  v_quiet uuid[];
+begin
+  select array_agg(distinct found.id) into v_ids from (
+    select piece.id from unnest(v_users) as u (id)
+    cross join unnest(array['processing', 'retrying', 'pending', 'scheduled', 'blocked']) as s (status)
+    cross join lateral (
+      select j.id from public.translation_jobs j where j.user_id = u.id and j.status = s.status order by j.seq desc limit 200) as piece
+    union all
+    select unnest(p_job_ids[1:50000])) as found;
+  if p_changed_within_ms is not null then
+    with ended as materialized (select j.id, j.user_id from public.translation_jobs j where j.completed_at >= v_since)
+    select array_agg(distinct id) into v_ids from (select unnest(v_ids) as id union all select e.id from ended e where e.user_id = any (v_users)) as found;
+  end if;
+  select array_agg(j.id order by j.seq) filter (where p_changed_within_ms is null or j.updated_at >= v_since),
+         array_agg(j.id) filter (where j.updated_at < v_since)
+  into v_fresh, v_quiet
+  from unnest(v_ids) as found (id) join public.translation_jobs j on j.id = found.id;
+  return jsonb_build_object(
+    'as_of', translation_private.clock(),
+    'jobs', coalesce((
+      select jsonb_agg(translation_private.job_document(fresh.id) order by fresh.n) from unnest(v_fresh) with ordinality as fresh (id, n)), '[]'),
+    'quiet', coalesce(to_jsonb(v_quiet), '[]'),
+    'credits', coalesce((
+      select jsonb_object_agg(u.id, jsonb_build_object(
+        'balance', coalesce((select c.balance from public.translation_credits c where c.user_id = u.id), 0),
+        'reserved', coalesce((
+          select sum(j.credits_reserved - j.credits_consumed - j.credits_refunded) from public.translation_jobs j
+          where j.user_id = u.id and j.status in ('pending', 'scheduled', 'blocked', 'processing', 'retrying')), 0)))
+      from unnest(v_users) as u (id)), '{}'));
+end $$;
+comment on function public.watch_translation_users(uuid[], uuid[], bigint) is
+  'For a live stream: what up to 1000 users have unfinished (the newest 200 of each state) and what is named: {as_of, jobs, quiet: ids of those that did not change within the time, credits: {user: {balance, reserved}}}. With a time also jobs that ended within it.';
+
+create or replace function translation_private.job_type_names() returns text[]
+language sql stable security definer set search_path = ''
+as $$ select array_agg(name) from public.translation_job_types $$;
+comment on function translation_private.job_type_names() is 'Definer, because users may not read the prices that stand beside the names.';
+
+-- A list is put together from one short piece for each status and type, each a few steps on one index: as quick for a
+-- rare one as for a common one, for a user as for the owner of a million jobs. A subject or a time comes first among
+-- ended jobs, which are many, and is looked for piece by piece among the others, which are few. A text is in no index,
+-- so it is looked for among the newest 2000 of each piece; so are completed jobs
+-- with failed items.
+create or replace function translation_private.page_of_jobs(
+  p_status text[], p_job_type text, p_subject text, p_since timestamptz, p_limit int, p_before_seq bigint, p_until timestamptz, p_search text,
+  p_partly boolean)
+returns setof uuid
+language plpgsql stable set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+  v_statuses text[] := coalesce(p_status, array['pending', 'scheduled', 'blocked', 'processing', 'retrying', 'completed', 'failed', 'cancelled']);
+  v_ended text[] := array['completed', 'failed', 'cancelled'];
+  v_sought boolean := p_subject is not null or p_since is not null;
+  v_types text[] := case when p_job_type is null then translation_private.job_type_names() else array[p_job_type] end;
+  v_before bigint := coalesce(p_before_seq, 9223372036854775807);
+  v_before_ended bigint := v_before;
+  v_filters text := concat(
+    case when p_subject is not null then ' and j.subject = $4' end, case when p_since is not null then ' and j.created_at >= $5' end,
+    case when p_until is not null then ' and j.created_at < $8' end);
+  v_page text := ' order by j.seq desc limit ' || case when p_search is null and p_partly is null then '$7' else '2000' end;
+  v_search text := concat(' where true',
+    case when p_search is not null then ' and strpos(lower(concat_ws(E''\n'', piece.title, piece.subject, piece.id, piece.correlation_id)), lower($9)) > 0' end,
+    case when p_partly is not null then ' and (piece.status <> ''completed'' or (piece.failed_items > 0) = $10)' end);
+begin
+  if p_until is not null and not v_sought and (select auth.uid()) is not null then
+    -- A user's million jobs after that time are not read one by one: jobs are numbered about in the order of their times.
+    execute 'select coalesce(max(newest.seq), 0) + 1 from (
+      select j.seq from public.translation_jobs j
+      where j.status in (''completed'', ''failed'', ''cancelled'') and j.created_at < $1 order by j.created_at desc limit 1000) as newest'
+    into v_before_ended using p_until;
+    v_before_ended := least(v_before, v_before_ended);
+  end if;
+  -- Only what is asked for stands in the statement, so that each filter finds its own index.
+  return query execute
+    'select j.id from (
+       select piece.id, piece.seq from unnest($1) as s (status) cross join unnest($3) as t (job_type)
+       cross join lateral (
+         select j.id, j.seq, j.status, j.failed_items, j.title, j.subject, j.correlation_id from public.translation_jobs j
+         where j.status = s.status and j.job_type = t.job_type and j.seq < case when s.status = any ($12) then $11 else $6 end'
+    || v_filters || v_page || ') as piece' || v_search
+    || case when v_sought then '
+       union all (
+         select piece.id, piece.seq from (
+           select j.id, j.seq, j.status, j.failed_items, j.title, j.subject, j.correlation_id from public.translation_jobs j
+           where j.status in (''completed'', ''failed'', ''cancelled'') and j.status = any ($2) and j.seq < $6'
+       || case when p_job_type is not null then ' and j.job_type = $3[1]' else '' end
+       || case when p_since is not null then ' and j.completed_at >= $5' else '' end || v_filters || v_page || ') as piece' || v_search || ')' else '' end || '
+       order by seq desc limit $7) as j order by j.seq desc'
+  using (select array_agg(distinct s) from unnest(v_statuses) as s where not (v_sought and s = any (v_ended))),
+    v_statuses, v_types, p_subject, p_since, v_before, least(greatest(coalesce(p_limit, 50), 1), 200), p_until, p_search, p_partly,
+    v_before_ended, v_ended;
+end $$;
+comment on function translation_private.page_of_jobs(text[], text, text, timestamptz, int, bigint, timestamptz, text, boolean) is
+  'Which jobs stand on a page, newest first.';
 
 create or replace function public.list_translation_jobs(
   p_status text[] default null, p_job_type text default null, p_subject text default null, p_since timestamptz default null,
-  p_limit int default 50, p_before_seq bigint default null) returns setof public.translation_jobs
+  p_limit int default 50, p_before_seq bigint default null, p_until timestamptz default null, p_search text default null)
+returns setof public.translation_jobs
+language plpgsql stable set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+begin
+  -- Planned each time: a plan made while the table was empty may stay on the wrong index.
+  return query execute '
+    select job.* from unnest($1) with ordinality as page (id, n)
+    cross join lateral (select * from public.translation_jobs where id = page.id offset 0) as j
+    cross join lateral translation_private.without_content(j) as job order by page.n'
+  using array(select translation_private.page_of_jobs(p_status, p_job_type, p_subject, p_since, p_limit, p_before_seq, p_until, p_search, null));
+end $$;
+comment on function public.list_translation_jobs(text[], text, text, timestamptz, int, bigint, timestamptz, text) is
+  'Jobs, newest first, 200 at most; the next page starts before the last seq. Without sources. By status and type it is quick for everybody; by subject and time for a user. A text is looked for in title, subject and ids of the newest 2000 of each state.';
+
+create or replace function public.show_translation_jobs(
+  p_status text[] default null, p_job_type text default null, p_subject text default null, p_since timestamptz default null,
+  p_limit int default 50, p_before_seq bigint default null, p_until timestamptz default null, p_search text default null,
+  p_partly boolean default null) returns setof jsonb
+language sql stable set search_path = ''
+as $$
+  select translation_private.job_document(page.id)
+  from translation_private.page_of_jobs(p_status, p_job_type, p_subject, p_since, p_limit, p_before_seq, p_until, p_search, p_partly)
+    with ordinality as page (id, n)
+  order by page.n
+$$;
+comment on function public.show_translation_jobs(text[], text, text, timestamptz, int, bigint, timestamptz, text, boolean) is
+  'The same page as list_translation_jobs, each job with its items: what a screen shows. p_partly: of completed jobs only those with failed items (true) or without (false), among the newest 2000.';
+
+create or replace function public.count_translation_jobs(p_subject text default null) returns jsonb
+language plpgsql stable set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+  v_one_by_one constant text := '
+    select s.status, piece.failed_items from unnest($2) as s (status)
+    cross join lateral (select j.failed_items from public.translation_jobs j where j.status = s.status';
+  v_counts jsonb;
+begin
+  -- The ended jobs of one subject are together in an index of their own, whatever their state.
+  execute 'select jsonb_object_agg(n.name, n.jobs) from (
+      select case when found.status = ''completed'' and found.failed_items > 0 then ''partly'' else found.status end as name, least(count(*), 1000) as jobs
+      from (' || v_one_by_one || case when p_subject is null then ' limit 1000) as piece' else ' and j.subject = $1 limit 1000) as piece
+        union all (
+          select j.status, j.failed_items from public.translation_jobs j
+          where j.status in (''completed'', ''failed'', ''cancelled'') and j.subject = $1 limit 3000)' end || ') as found
+      group by name) as n'
+  into v_counts
+  using p_subject, array['pending', 'scheduled', 'blocked', 'processing', 'retrying']
+    || case when p_subject is null then array['completed', 'failed', 'cancelled'] else array[]::text[] end;
+  v_counts := '{"pending": 0, "scheduled": 0, "blocked": 0, "processing": 0, "retrying": 0, "completed": 0, "partly": 0, "failed": 0, "cancelled": 0}'
+    || coalesce(v_counts, '{}');
+  return jsonb_build_object(
+    'active', v_counts - array['completed', 'partly', 'failed', 'cancelled'],
+    'finished', v_counts - array['pending', 'scheduled', 'blocked', 'processing', 'retrying'],
+    'capped', 1000);
+end $$;
+comment on function public.count_translation_jobs(text) is
+  'How many jobs the caller has in each state, all or of one subject: {active, finished, capped}. Counting a state stops at capped.';
+
+create or replace function public.get_translation_attempts(p_job_id uuid) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
 begin
-  -- Only what is asked for stands in the statement, so that each filter finds its own index.
-  return query execute
-    'select job.* from (select * from public.translation_jobs where true'
-    || case when cardinality(p_status) = 1 then ' and status = $1[1]' when p_status is not null then ' and status = any ($1)' else '' end
-    || case when p_job_type is not null then ' and job_type = $2' else '' end
-    || case when p_subject is not null then ' and subject = $3' else '' end
-    || case when p_since is not null then ' and created_at >= $4' else '' end
-    || case when p_before_seq is not null then ' and seq < $5' else '' end
-    || ' order by seq desc limit $6) as j cross join lateral translation_private.without_content(j) as job order by job.seq desc'
-  using p_status, p_job_type, p_subject, p_since, p_before_seq, least(greatest(coalesce(p_limit, 50), 1), 200);
+  if not exists (select from public.translation_jobs where id = p_job_id) then
+    perform translation_private.refuse(404, 'job_not_found', 'There is no such job.');
+  end if;
+  return coalesce((
+    select jsonb_agg(jsonb_build_object(
+      'delivery', a.delivery, 'started_at', a.started_at, 'ended_at', a.ended_at, 'outcome', a.outcome, 'found_by', a.found_by,
+      'found_ms', a.found_ms, 'error', a.error) order by a.delivery)
+    from (select delivery, started_at, ended_at, outcome, found_by, found_ms, error from public.translation_job_attempts
+          where job_id = p_job_id order by delivery desc limit 1000) as a), '[]');
 end $$;
-comment on function public.list_translation_jobs(text[], text, text, timestamptz, int, bigint) is
-  'Jobs, newest first, 200 at most; the next page starts before the last seq. Without sources. Every filter is quick for a user; the owner, who sees all jobs, walks them by seq.';
+comment on function public.get_translation_attempts(uuid) is 'The timeline of a job: its latest 1000 tries, oldest first.';
+
+create or replace function public.get_translation_movements(p_job_id uuid) returns jsonb
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if not exists (select from public.translation_jobs where id = p_job_id) then
+    perform translation_private.refuse(404, 'job_not_found', 'There is no such job.');
+  end if;
+  return coalesce((
+    select jsonb_agg(jsonb_build_object('item', l.item, 'kind', l.kind, 'amount', l.amount, 'created_at', l.created_at) order by l.id)
+    from public.translation_credit_ledger l where l.job_id = p_job_id), '[]');
+end $$;
+comment on function public.get_translation_movements(uuid) is 'The lines of the ledger about one job, oldest first: at most three an item.';
+
+create or replace function public.list_translation_languages() returns jsonb
+language sql stable set search_path = ''
+as $$
+  select coalesce(jsonb_agg(jsonb_build_array(pair.source_language, pair.target_language) order by pair.source_language, pair.target_language), '[]')
+  from (select distinct l.source_language, l.target_language from public.translation_languages l limit 10000) as pair
+$$;
+comment on function public.list_translation_languages() is 'The pairs on offer as [[source, target]], * being any language. Empty: nobody has said yet, and any is taken.';
 
 create or replace function public.get_translation_source(p_job_id uuid) returns jsonb
 language plpgsql stable set search_path = ''
@@ -2161,7 +2576,9 @@ begin
   into v_first from inserted where status in ('pending', 'scheduled')
   order by (status = 'pending') desc, run_at, seq limit 1;
   if found then
-    perform translation_private.announce('ready', v_first.id, v_first.due_in_ms, v_first.jobs::int);
+    -- new: the other road tells of it too, while a job that comes back is told of here alone.
+    perform translation_private.broadcast('ready', jsonb_build_object(
+      'job_id', v_first.id, 'jobs', v_first.jobs, 'due_in_ms', v_first.due_in_ms, 'new', true));
   end if;
   return null;
 end $$;
@@ -2292,33 +2709,50 @@ comment on function public.purge_translation_jobs(int, text[], int) is
   'Deletes at most 100 jobs that ended more than p_days ago (0: none). Ledger, balances and memory stay. Returns how many; call it again until 0.';
 
 create or replace function public.translation_queue_stats() returns jsonb
-language plpgsql stable set search_path = ''
+language plpgsql stable set search_path = '' set enable_seqscan = off set enable_sort = off set jit = off
 as $$
 declare
   v_now timestamptz := translation_private.clock();
+  v_ended jsonb;
 begin
+  select jsonb_build_object(
+      'jobs', coalesce(jsonb_object_agg(ended.status, ended.jobs), '{}'),
+      'credits', jsonb_build_object('reserved', coalesce(sum(ended.reserved), 0), 'consumed', coalesce(sum(ended.consumed), 0),
+                                    'refunded', coalesce(sum(ended.refunded), 0)))
+  into v_ended
+  from (
+    select recent.status, count(*) as jobs, sum(recent.credits_reserved) as reserved, sum(recent.credits_consumed) as consumed,
+      sum(recent.credits_refunded) as refunded
+    from (
+      select j.status, j.credits_reserved, j.credits_consumed, j.credits_refunded from public.translation_jobs j
+      where j.completed_at > v_now - interval '1 hour' order by j.completed_at desc limit 10001) as recent
+    group by recent.status) as ended;
   return jsonb_build_object(
-    -- Live states through their partial index, capped: a number nobody reads to the last digit.
+    -- Counts are capped, type by type: a number nobody reads to the last digit.
     'live', (
       select coalesce(jsonb_object_agg(live.status, live.jobs), '{}') from (
-        select capped.status, count(*) as jobs from (
-          select j.status from public.translation_jobs j
-          where j.status in ('pending', 'scheduled', 'blocked', 'processing', 'retrying') limit 10001) as capped
-        group by capped.status) as live),
+        select s.status, sum(capped.jobs) as jobs from public.translation_job_types t
+        cross join unnest(array['pending', 'scheduled', 'blocked', 'processing', 'retrying']) as s (status)
+        cross join lateral (
+          select count(*) as jobs from (
+            select from public.translation_jobs j where j.job_type = t.name and j.status = s.status limit 10001) as head) as capped
+        where t.name not like 'translation\_probe\_%' and capped.jobs > 0
+        group by s.status) as live),
     'waiting_by_type', (
       select coalesce(jsonb_object_agg(t.name, waiting.jobs), '{}') from public.translation_job_types t
       cross join lateral (
         select count(*) as jobs from (
-          select from public.translation_jobs j where j.job_type = t.name and j.status = 'pending' limit 10001) as capped) as waiting),
+          select from public.translation_jobs j where j.job_type = t.name and j.status = 'pending' limit 10001) as capped) as waiting
+      where t.name not like 'translation\_probe\_%'),
     'oldest_waiting_ms', (
-      select translation_private.as_ms(v_now - min(head.ready_at)) from (
-        select j.ready_at from public.translation_jobs j where j.status = 'pending' order by j.turn limit 1000) as head),
-    'ended_in_an_hour', (
-      select coalesce(jsonb_object_agg(ended.status, ended.jobs), '{}') from (
-        select recent.status, count(*) as jobs from (
-          select j.status from public.translation_jobs j where j.completed_at > v_now - interval '1 hour'
-          order by j.completed_at desc limit 10001) as recent
-        group by recent.status) as ended),
+      select translation_private.as_ms(v_now - min(oldest.ready_at)) from public.translation_job_types t
+      cross join lateral (
+        select j.ready_at from public.translation_jobs j where j.job_type = t.name and j.status = 'pending' order by j.seq limit 100) as oldest
+      where t.name not like 'translation\_probe\_%'),
+    'ended_in_an_hour', v_ended -> 'jobs',
+    'credits_in_an_hour', v_ended -> 'credits',
+    -- How many numbers were given: only grows, whatever is purged.
+    'created', (select case when numbers.is_called then numbers.last_value else 0 end from public.translation_jobs_seq_seq as numbers),
     'stuck', (
       select count(*) from public.translation_job_claims c join public.translation_jobs j on j.id = c.job_id
       where c.lease_until < v_now or (j.updated_at < v_now - interval '10 minutes' and c.claimed_at < v_now - interval '10 minutes')),
@@ -2329,51 +2763,7 @@ begin
         where last_seen_at > v_now - interval '90 seconds' group by mode) as w));
 end $$;
 comment on function public.translation_queue_stats() is
-  'The queue in numbers: live jobs by state, waiting by type, oldest waiting, ended in the last hour, stuck, claims, workers. Counts stop at 10001.';
-
--- The catalogs as a plain answer, for whoever has an address and a key but no database connection.
-create or replace function public.translation_self_check() returns jsonb
-language sql stable set search_path = ''
-as $$
-  with ours as (
-    select p.oid, p.oid::regprocedure::text as name, p.prosrc, p.proconfig, p.prorettype = 'pg_catalog.trigger'::regtype as is_trigger
-    from pg_catalog.pg_proc p
-    where p.pronamespace = 'translation_private'::regnamespace
-       or (p.pronamespace = 'public'::regnamespace and p.proname like '%translation%')
-  ), tables as (
-    select c.oid, c.relname, c.relrowsecurity
-    from pg_catalog.pg_class c
-    where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace and c.relname like 'translation\_%'
-  )
-  select jsonb_build_object(
-    'schema_version', translation_private.schema_version(),
-    'now', translation_private.clock(),
-    'role', current_user,
-    'functions', (
-      select jsonb_object_agg(o.name, jsonb_build_object(
-        'source', md5(o.prosrc), 'settings', to_jsonb(o.proconfig),
-        'may', (select coalesce(jsonb_agg(r), '[]') from unnest(array['anon', 'authenticated', 'service_role']) as r
-                where not o.is_trigger and has_function_privilege(r, o.oid, 'execute'))))
-      from ours o),
-    'tables', (
-      select jsonb_object_agg(t.relname, jsonb_build_object(
-        'row_security', t.relrowsecurity,
-        'published', exists (select from pg_catalog.pg_publication_tables p
-                             where p.pubname = 'supabase_realtime' and p.schemaname = 'public' and p.tablename = t.relname),
-        'policies', (select coalesce(jsonb_agg(p.polname order by p.polname), '[]') from pg_catalog.pg_policy p where p.polrelid = t.oid),
-        'triggers', (select coalesce(jsonb_agg(g.tgname order by g.tgname), '[]') from pg_catalog.pg_trigger g
-                     where g.tgrelid = t.oid and not g.tgisinternal and g.tgenabled <> 'D'),
-        'may', (select coalesce(jsonb_object_agg(r, m.commands), '{}') from unnest(array['anon', 'authenticated', 'service_role']) as r
-                cross join lateral (
-                  select jsonb_agg(x) as commands from unnest(array['select', 'insert', 'update', 'delete', 'truncate']) as x
-                  where has_table_privilege(r, t.oid, x)) as m
-                where m.commands is not null)))
-      from tables t),
-    'realtime_send', to_regprocedure('realtime.send(jsonb, text, text, boolean)') is not null,
-    'cron', (select count(*) > 0 from pg_catalog.pg_extension where extname = 'pg_cron'))
-$$;
-comment on function public.translation_self_check() is
-  'What is installed here: version, functions with a hash of their text and who may call them, tables with row security, grants, policies, triggers, publication.';
+  'The queue in numbers: live jobs by state, waiting by type, oldest waiting; ended and their credits in the last hour; created ever; stuck, claims, workers. Counts of a type stop at 10001.';
 
 -- Glossary
 create or replace function translation_private.set_term(
@@ -2446,7 +2836,8 @@ cross join lateral (
       when 'completed' then 'done' || case when i.warnings <> '[]' then ' (' || jsonb_array_length(i.warnings) || ' warnings)' else '' end
       when 'processing' then coalesce(100 * i.chunks_done / nullif(i.chunks_total, 0), 0) || ' %'
       else i.status end, ', ' order by i.position) as languages
-  from public.translation_job_items i where i.job_id = j.id) as items;
+  from public.translation_job_items i where i.job_id = j.id) as items
+where j.seq > 0;  -- all of them; it lets the newest be found by their index
 comment on view public.translation_jobs_overview is 'A job, its languages, its worker and its money in one readable row.';
 
 -- Where pg_cron is switched on. Named jobs are made once: change or remove them as you like.
@@ -2465,6 +2856,296 @@ begin
     end if;
   end if;
 end $do$;
+
+-- ======== 12_watch
+
+-- 12_watch: what wakes an operator, and what `worker verify` reads and tries.
+--
+-- Callers: service_role, cron and the SQL editor. Nothing here changes a job of anybody. Every look is bounded, so
+-- that it may be called each minute on a queue of any size: the newest thousand that ended, the oldest hundred of
+-- each type that wait.
+-- SQLSTATE: PT422 probe_malformed.
+
+-- An index gives every order that is asked for here; a sort would read all that waits to find a hundred.
+create or replace function public.translation_alerts(
+  p_realtime_down_seconds int default 300, p_pending_seconds int default 300,
+  p_failure_percent numeric default 10, p_failure_jobs int default 10, p_window_seconds int default 3600,
+  p_queue_depth int default 20, p_average_seconds int default 120, p_stale_seconds int default 90)
+returns table (alert text, severity text, message text, cure text, value numeric, threshold numeric, details jsonb)
+language plpgsql stable set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+  set enable_sort = off set jit = off
+as $$
+#variable_conflict use_column
+declare
+  v_now timestamptz := translation_private.clock();
+  v_window timestamptz := v_now - make_interval(secs => p_window_seconds);
+  v_alive timestamptz := v_now - make_interval(secs => p_stale_seconds);
+begin
+  return query
+  select 'realtime_down', 'critical', format('%s worker(s) have not heard Realtime for %s s; they poll.', count(*), max(deaf.seconds)),
+    'Look for "Realtime not heard" in the worker''s log: it names the cure. `worker verify` tries the whole road.',
+    max(deaf.seconds), p_realtime_down_seconds::numeric, jsonb_build_object('workers', jsonb_agg(deaf.id))
+  from (
+    select w.id, floor(extract(epoch from v_now - w.mode_since)) as seconds from public.translation_workers w
+    where w.last_seen_at > v_alive and w.mode in ('starting', 'polling')
+      and w.mode_since < v_now - make_interval(secs => p_realtime_down_seconds) limit 100) as deaf
+  having count(*) > 0;
+
+  return query
+  select 'jobs_pending', 'critical', format('Jobs have waited for up to %s s.', max(late.seconds)),
+    'Is a worker running that takes these types (translation_workers, JOB_TYPES)? If all are busy, start another one.',
+    max(late.seconds), p_pending_seconds::numeric, jsonb_object_agg(late.job_type, late.seconds)
+  from (
+    select t.name as job_type, floor(extract(epoch from v_now - min(oldest.ready_at))) as seconds from public.translation_job_types t
+    cross join lateral (
+      select j.ready_at from public.translation_jobs j where j.job_type = t.name and j.status = 'pending' order by j.seq limit 100) as oldest
+    where t.name not like 'translation\_probe\_%'
+    group by t.name) as late
+  where late.seconds > p_pending_seconds
+  having count(*) > 0;
+
+  -- A job counts as failed if any of its items did: a language that always fails must not hide behind four that work.
+  return query
+  select 'failure_rate', 'critical', format('%s %% of %s jobs that ended failed, in whole or in part.', round(tally.percent, 1), tally.jobs),
+    'Group the reasons with question 7 of sql/inspect.sql; `auth` and `quota_exhausted` are the provider''s account.',
+    round(tally.percent, 1), p_failure_percent, jsonb_build_object('jobs', tally.jobs, 'failed', tally.failed)
+  from (
+    select count(*) as jobs, count(*) filter (where recent.failed_items > 0) as failed,
+      100.0 * count(*) filter (where recent.failed_items > 0) / greatest(count(*), 1) as percent
+    from (
+      select j.status, j.failed_items from public.translation_jobs j
+      where j.completed_at > v_window order by j.completed_at desc limit 1000) as recent
+    where recent.status in ('completed', 'failed')) as tally
+  where tally.jobs >= p_failure_jobs and tally.percent > p_failure_percent;
+
+  return query
+  select 'queue_depth', 'warning', format('%s%s jobs wait.', case when max(waiting.jobs) > 1000 then 'At least ' else '' end, sum(waiting.jobs)),
+    'If it grows, start another worker, or raise MAX_CONCURRENT_JOBS.',
+    sum(waiting.jobs), p_queue_depth::numeric, jsonb_object_agg(waiting.job_type, waiting.jobs)
+  from (
+    select t.name as job_type, capped.jobs from public.translation_job_types t
+    cross join lateral (
+      select count(*) as jobs from (
+        select from public.translation_jobs j where j.job_type = t.name and j.status = 'pending' limit 1001) as head) as capped
+    where capped.jobs > 0 and t.name not like 'translation\_probe\_%') as waiting
+  having sum(waiting.jobs) > p_queue_depth;
+
+  -- Of the last 200 translations; a language is judged by three items or more. Waits between tries are in it.
+  return query
+  select 'slow_languages', 'warning', format('%s language(s) take more than %s s on average.', count(*), p_average_seconds),
+    'Look at the provider: its limits, its pauses (`worker_provider_…` metrics). Long documents alone are no fault: raise the threshold.',
+    max(slow.seconds), p_average_seconds::numeric, jsonb_object_agg(slow.item, slow.seconds)
+  from (
+    select i.item, round(avg(extract(epoch from i.completed_at - i.started_at)), 1) as seconds
+    from (
+      select recent.id from (
+        select j.id, j.job_type from public.translation_jobs j
+        where j.completed_at > v_window order by j.completed_at desc limit 1000) as recent
+      where recent.job_type = 'translation' limit 200) as done
+    join public.translation_job_items i on i.job_id = done.id and i.status = 'completed'
+    group by i.item having count(*) >= 3) as slow
+  where slow.seconds > p_average_seconds
+  having count(*) > 0;
+
+  -- The last 200 movements: their jobs, and the balances of the last ten users among them that have at most 2000
+  -- movements. Balances that the owner keeps elsewhere are not ours to judge.
+  return query
+  with moved as materialized (
+    select l.user_id, l.job_id, l.id from public.translation_credit_ledger l order by l.id desc limit 200
+  ), jobs as (
+    select j.id from (select distinct moved.job_id from moved where moved.job_id is not null) as named
+    join public.translation_jobs j on j.id = named.job_id
+    cross join lateral (
+      select coalesce(sum(l.amount) filter (where l.kind = 'reserve'), 0) as reserved,
+        coalesce(sum(l.amount) filter (where l.kind = 'consume'), 0) as consumed,
+        coalesce(sum(l.amount) filter (where l.kind = 'refund'), 0) as refunded
+      from public.translation_credit_ledger l where l.job_id = j.id) as sums
+    where (j.credits_reserved, j.credits_consumed, j.credits_refunded) is distinct from (sums.reserved, sums.consumed, sums.refunded)
+  ), users as (
+    select c.user_id from (
+      select latest.user_id from (select moved.user_id, max(moved.id) as id from moved group by moved.user_id) as latest
+      order by latest.id desc limit 10) as named
+    join public.translation_credits c on c.user_id = named.user_id
+    cross join lateral (
+      select count(*) as movements,
+        sum(case last.kind when 'grant' then last.amount when 'refund' then last.amount when 'consume' then 0 else -last.amount end) as balance
+      from (
+        select l.kind, l.amount from public.translation_credit_ledger l
+        where l.user_id = named.user_id order by l.id desc limit 2001) as last) as sums
+    where sums.movements <= 2000 and c.balance <> sums.balance
+      and (select bool_and(p.prosrc like '%public.translation_credits%') from pg_catalog.pg_proc p
+           where p.pronamespace = 'public'::regnamespace and p.proname in ('hold_translation_balance', 'return_translation_balance'))
+  ), wrong as (
+    select (select count(*) from jobs) + (select count(*) from users) as n
+  )
+  select 'ledger_difference', 'critical', format('The ledger does not add up for %s job(s) or user(s).', wrong.n),
+    'Questions 9 and 10 of sql/inspect.sql show the sums. Somebody wrote to a table by hand: correct it with grant_ or revoke_translation_credits.',
+    wrong.n::numeric, 0::numeric,
+    jsonb_build_object('jobs', (select coalesce(jsonb_agg(jobs.id), '[]') from jobs), 'users', (select coalesce(jsonb_agg(users.user_id), '[]') from users))
+  from wrong where wrong.n > 0;
+
+  -- One that was replaced is old news after an hour, unless nobody has taken its place.
+  return query
+  select 'stale_worker', 'warning', format('%s worker(s) fell silent without saying good-bye.', count(*)),
+    'Start it again; if it is gone for good: delete from public.translation_workers where id = ''…'';',
+    max(silent.seconds), p_stale_seconds::numeric, jsonb_object_agg(silent.id, silent.seconds)
+  from (
+    select w.id, floor(extract(epoch from v_now - w.last_seen_at)) as seconds from public.translation_workers w
+    where w.last_seen_at <= v_alive and w.mode <> 'stopping'
+      and (w.last_seen_at > v_now - interval '1 hour' or not exists (
+        select from public.translation_workers a where a.last_seen_at > v_alive and a.mode <> 'stopping'))
+    limit 100) as silent
+  having count(*) > 0;
+
+  return query
+  select 'quota_exhausted', 'warning', format('%s job(s) wait for, or failed by, a provider whose quota is used up.', sum(held.jobs)),
+    'Raise the provider''s quota, or name a second one in TRANSLATOR. Waiting jobs go on by themselves until their deadline.',
+    sum(held.jobs), 0::numeric, jsonb_object_agg(held.job_type, held.jobs)
+  from (
+    select blocked.job_type, count(*) as jobs from (
+      select t.name as job_type, retrying.error from public.translation_job_types t
+      cross join lateral (
+        select j.error from public.translation_jobs j
+        where j.job_type = t.name and j.status = 'retrying' order by j.seq limit 100) as retrying
+      union all
+      select ended.job_type, ended.error from (
+        select j.job_type, j.error from public.translation_jobs j
+        where j.completed_at > v_window order by j.completed_at desc limit 1000) as ended) as blocked
+    where blocked.error ->> 'class' = 'quota_exhausted'
+    group by blocked.job_type) as held
+  having count(*) > 0;
+end $$;
+comment on function public.translation_alerts(int, int, numeric, int, int, int, int, int) is
+  'What an operator should know now, worst first by kind; no rows: all is well. Each row: alert, severity, message, cure, value, threshold, details.';
+
+-- The catalogs as a plain answer, for whoever has an address and a key but no database connection.
+create or replace function public.translation_self_check() returns jsonb
+language sql stable set search_path = ''
+as $$
+  with roles as (
+    select unnest(array['anon', 'authenticated', 'service_role']) as role
+  ), ours as (
+    select p.oid, p.oid::regprocedure::text as name, p.prosrc, p.proconfig, p.prosecdef,
+      p.prorettype = 'pg_catalog.trigger'::regtype as is_trigger
+    from pg_catalog.pg_proc p
+    where p.pronamespace = 'translation_private'::regnamespace
+       or (p.pronamespace = 'public'::regnamespace and p.proname like '%translation%')
+  ), tables as (
+    select c.oid, c.relkind, c.relrowsecurity, c.reloptions, c.relname,
+      case c.relnamespace when 'public'::regnamespace then c.relname::text else 'translation_private.' || c.relname end as name
+    from pg_catalog.pg_class c
+    where (c.relkind in ('r', 'v') and c.relnamespace = 'public'::regnamespace and c.relname like 'translation\_%')
+       or (c.relkind = 'r' and c.relnamespace = 'translation_private'::regnamespace)
+  )
+  select jsonb_build_object(
+    'schema_version', translation_private.schema_version(),
+    'now', translation_private.clock(),
+    'role', current_user,
+    'functions', (
+      select jsonb_object_agg(o.name, jsonb_build_object(
+        -- An editor may have written other line ends.
+        'source', md5(replace(o.prosrc, chr(13), '')), 'settings', to_jsonb(o.proconfig), 'definer', o.prosecdef,
+        'may', (select coalesce(jsonb_agg(r.role order by r.role), '[]') from roles r
+                where not o.is_trigger and has_function_privilege(r.role, o.oid, 'execute'))))
+      from ours o),
+    'tables', (
+      select jsonb_object_agg(t.name, jsonb_build_object(
+        'row_security', case t.relkind when 'r' then t.relrowsecurity else coalesce(t.reloptions @> array['security_invoker=true'], false) end,
+        'published', exists (select from pg_catalog.pg_publication_tables p
+                             where p.pubname = 'supabase_realtime' and p.schemaname = 'public' and p.tablename = t.relname),
+        'policies', (
+          select coalesce(jsonb_object_agg(p.policyname, concat_ws(' ', lower(p.permissive), lower(p.cmd), array_to_string(p.roles, ','),
+            'using ' || p.qual, 'check ' || p.with_check)), '{}')
+          from pg_catalog.pg_policies p where p.schemaname = 'public' and p.tablename = t.relname),
+        'triggers', (select coalesce(jsonb_agg(g.tgname order by g.tgname), '[]') from pg_catalog.pg_trigger g
+                     where g.tgrelid = t.oid and not g.tgisinternal and g.tgenabled <> 'D'),
+        'may', (select coalesce(jsonb_object_agg(r.role, m.commands), '{}') from roles r
+                cross join lateral (
+                  select jsonb_agg(x) as commands from unnest(array['select', 'insert', 'update', 'delete', 'truncate']) as x
+                  where has_table_privilege(r.role, t.oid, x)) as m
+                where m.commands is not null),
+        -- What is granted column by column and not already for the whole table.
+        'may_columns', (select coalesce(jsonb_object_agg(r.role, m.columns), '{}') from roles r
+                cross join lateral (
+                  select jsonb_agg(x || ' ' || a.attname order by x, a.attname) as columns
+                  from unnest(array['select', 'insert', 'update']) as x
+                  join pg_catalog.pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
+                  where has_column_privilege(r.role, t.oid, a.attnum, x) and not has_table_privilege(r.role, t.oid, x)) as m
+                where m.columns is not null)))
+      from tables t),
+    'publication', (
+      select jsonb_build_object('insert', p.pubinsert, 'update', p.pubupdate)
+      from pg_catalog.pg_publication p where p.pubname = 'supabase_realtime'),
+    'realtime_send', to_regprocedure('realtime.send(jsonb, text, text, boolean)') is not null,
+    'cron', (select count(*) > 0 from pg_catalog.pg_extension where extname = 'pg_cron'),
+    'job_types', (select jsonb_object_agg(t.name, jsonb_build_object('enabled', t.enabled, 'price', t.price)) from public.translation_job_types t),
+    'credits_held', exists (select from public.translation_credits c where c.balance > 0),
+    'workers', (
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'id', w.id, 'mode', w.mode, 'version', w.version,
+        'silent_seconds', floor(extract(epoch from translation_private.clock() - w.last_seen_at)))), '[]')
+      from (
+        select * from public.translation_workers n where n.mode <> 'stopping' order by n.last_seen_at desc limit 100) as w))
+$$;
+comment on function public.translation_self_check() is
+  'What is installed here: version, functions with a hash of their text and who may call them, tables with row security, grants, policies, triggers, publication; and which workers there are.';
+
+-- The probe of `worker verify`: one job of a type that only this probe has, so that no worker takes it. It goes through
+-- the same procedures as every other job, belongs to nobody and costs nothing. Its turn is the one being served: it
+-- moves nobody's place. What a probe that was killed left behind goes with the next one.
+create or replace function translation_private.remove_probes(p_types text[], p_limit int) returns void
+language plpgsql set search_path = '' set enable_seqscan = off
+as $$
+begin
+  delete from public.translation_jobs where id in (
+    select j.id from public.translation_jobs j where j.job_type = any (p_types) limit p_limit);
+  delete from public.translation_job_types where name = any (p_types);
+  delete from public.translation_workers where id = any (p_types);
+end $$;
+comment on function translation_private.remove_probes(text[], int) is 'Takes probes away: their job, their type, and the row of the worker that they pretend to be.';
+
+create or replace function translation_private.check_probe(p_probe text) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  if p_probe is null or p_probe !~ '^translation_probe_[0-9a-f]{16}$' then
+    perform translation_private.refuse(422, 'probe_malformed', 'A probe is called translation_probe_ and 16 hexadecimal digits.');
+  end if;
+end $$;
+comment on function translation_private.check_probe(text) is 'Refuses a name that is not a probe''s.';
+
+create or replace function public.start_translation_probe(p_probe text) returns uuid
+language plpgsql set search_path = '' set enable_seqscan = off
+as $$
+declare
+  v_now timestamptz := translation_private.clock();
+  v_job_id uuid;
+begin
+  perform translation_private.check_probe(p_probe);
+  perform translation_private.remove_probes(array(
+    select t.name from public.translation_job_types t
+    join public.translation_jobs j on j.job_type = t.name and j.created_at < v_now - interval '10 minutes'
+    where t.name like 'translation\_probe\_%' limit 10), 10);
+  insert into public.translation_job_types (name, description) values (p_probe, 'The probe of worker verify; it goes when that ends.');
+  insert into public.translation_jobs (job_type, title, status, turn, content, ready_at, deadline_at, revision, created_at, updated_at)
+  values (p_probe, 'worker verify', 'pending', (select last_value from translation_private.served_turn), '{}', v_now,
+          v_now + interval '1 hour', 1, v_now, v_now)
+  returning id into v_job_id;
+  insert into public.translation_job_items (job_id, item, position) values (v_job_id, 'run', 1);
+  return v_job_id;
+end $$;
+comment on function public.start_translation_probe(text) is
+  'For worker verify: makes one job of a job type of this very name, which no other worker takes. Returns its id.';
+
+create or replace function public.end_translation_probe(p_probe text) returns void
+language plpgsql set search_path = '' set enable_seqscan = off
+as $$
+begin
+  perform translation_private.check_probe(p_probe);
+  perform translation_private.remove_probes(array[p_probe], 10);
+end $$;
+comment on function public.end_translation_probe(text) is 'For worker verify: takes the probe away without a trace. A repeated call changes nothing.';
+
 
 -- ======== 13_security
 
@@ -2500,6 +3181,7 @@ begin
   end loop;
 end $do$;
 revoke update, delete on table public.translation_credit_ledger from service_role;
+grant select on sequence public.translation_jobs_seq_seq to service_role;  -- how many jobs there ever were
 alter table translation_private.create_budget enable row level security;
 revoke all on table translation_private.create_budget from public, anon, authenticated, service_role;
 grant select, insert, update, delete on table translation_private.create_budget to service_role;
@@ -2554,9 +3236,12 @@ begin
        or (n.nspname = 'public' and p.proname in (
          'create_translation_job', 'enqueue_translation_job', 'preview_translation_price', 'list_translation_jobs', 'get_translation_job',
          'get_translation_source', 'get_translation_result', 'get_translation_credits', 'cancel_translation_job', 'retry_translation_job',
-         'watch_translation_jobs', 'claim_translation_jobs', 'release_translation_jobs', 'record_translation_results',
+         'watch_translation_jobs', 'watch_translation_users', 'show_translation_jobs', 'count_translation_jobs',
+         'get_translation_attempts', 'get_translation_movements', 'list_translation_languages', 'claim_translation_jobs', 'release_translation_jobs', 'record_translation_results',
          'rescue_translation_jobs', 'heartbeat_translation_worker', 'recall_translation_memory', 'remember_translation_memory',
+         'recall_translation_glossary',
          'enqueue_translation_jobs', 'requeue_translation_jobs', 'purge_translation_jobs', 'translation_queue_stats', 'translation_self_check',
+         'translation_alerts', 'start_translation_probe', 'end_translation_probe',
          'set_translation_term', 'delete_translation_term',
          'grant_translation_credits', 'revoke_translation_credits', 'price_translation_item', 'hold_translation_balance',
          'return_translation_balance'))
@@ -2570,7 +3255,11 @@ end $do$;
 grant execute on function
   public.create_translation_job(jsonb, text[], text, text, int, jsonb, text, timestamptz, text, text, text, jsonb, uuid[]),
   public.preview_translation_price(jsonb, text[], text, text, jsonb),
-  public.list_translation_jobs(text[], text, text, timestamptz, int, bigint), public.get_translation_job(uuid),
+  public.list_translation_jobs(text[], text, text, timestamptz, int, bigint, timestamptz, text),
+  public.show_translation_jobs(text[], text, text, timestamptz, int, bigint, timestamptz, text, boolean),
+  public.count_translation_jobs(text), public.get_translation_job(uuid), public.watch_translation_jobs(uuid[]),
+  public.watch_translation_users(uuid[], uuid[], bigint),
+  public.get_translation_attempts(uuid), public.get_translation_movements(uuid), public.list_translation_languages(),
   public.get_translation_source(uuid), public.get_translation_result(uuid, text), public.get_translation_credits(),
   public.cancel_translation_job(uuid), public.retry_translation_job(uuid),
   public.set_translation_term(text, text, text, text, boolean, boolean), public.delete_translation_term(bigint)
@@ -2580,8 +3269,9 @@ grant execute on function
   translation_private.create_job(jsonb, text[], text, text, int, jsonb, text, timestamptz, text, text, text, jsonb, uuid[]),
   translation_private.preview_price(jsonb, text[], text, text, jsonb), translation_private.cancel_job(uuid), translation_private.retry_job(uuid),
   translation_private.set_term(text, text, text, text, boolean, boolean), translation_private.delete_term(bigint),
-  translation_private.without_content(public.translation_jobs), translation_private.job_document(public.translation_jobs),
-  translation_private.refuse(int, text, text, text)
+  translation_private.without_content(public.translation_jobs), translation_private.job_document(uuid),
+  translation_private.page_of_jobs(text[], text, text, timestamptz, int, bigint, timestamptz, text, boolean), translation_private.clock(),
+  translation_private.refuse(int, text, text, text), translation_private.job_type_names()
 to authenticated;
 
 notify pgrst, 'reload schema';

@@ -10,7 +10,7 @@ declare
   v_object record;
 begin
   if exists (select from pg_catalog.pg_extension where extname = 'pg_cron') then
-    perform cron.unschedule(jobname) from cron.job where jobname in ('translation-rescue', 'translation-purge');
+    perform cron.unschedule(jobname) from cron.job where jobname in ('translation-rescue', 'translation-purge', 'translation-alerts');
   end if;
   drop view if exists public.translation_jobs_overview;
   -- Functions that read a table's row type go before the table; those that triggers use go with it.
@@ -19,9 +19,11 @@ begin
     where p.pronamespace = 'public'::regnamespace and p.proname in (
       'create_translation_job', 'enqueue_translation_job', 'enqueue_translation_jobs', 'preview_translation_price', 'list_translation_jobs',
       'get_translation_job', 'get_translation_source', 'get_translation_result', 'get_translation_credits', 'cancel_translation_job',
-      'retry_translation_job', 'watch_translation_jobs', 'claim_translation_jobs', 'release_translation_jobs',
+      'retry_translation_job', 'watch_translation_jobs', 'watch_translation_users', 'show_translation_jobs', 'count_translation_jobs',
+      'get_translation_attempts', 'get_translation_movements', 'list_translation_languages', 'claim_translation_jobs', 'release_translation_jobs',
       'record_translation_results', 'rescue_translation_jobs', 'heartbeat_translation_worker', 'recall_translation_memory',
-      'remember_translation_memory', 'requeue_translation_jobs', 'purge_translation_jobs', 'translation_queue_stats', 'translation_self_check',
+      'remember_translation_memory', 'recall_translation_glossary', 'requeue_translation_jobs', 'purge_translation_jobs', 'translation_queue_stats', 'translation_self_check',
+      'translation_alerts', 'start_translation_probe', 'end_translation_probe',
       'set_translation_term', 'delete_translation_term', 'grant_translation_credits', 'revoke_translation_credits',
       'price_translation_item', 'hold_translation_balance', 'return_translation_balance')
   loop

@@ -28,8 +28,6 @@ PROFILE = settings(
 
 # Called by the procedures, and the owner's to replace.
 HOOKS = {"hold_translation_balance", "return_translation_balance"}
-# Leave nothing behind, which has tests of its own: the probe of `worker verify`.
-TRACELESS = {"start_translation_probe", "end_translation_probe"}
 
 # What the histories have to come to, or they would prove little.
 REACHED = {"pending", "scheduled", "blocked", "processing", "retrying", "completed", "failed", "cancelled"}
@@ -55,7 +53,6 @@ def test_every_history_of_every_procedure_goes_as_the_model_says(db: Database) -
         """select proname from pg_proc where pronamespace = 'public'::regnamespace
              and proname like '%translation%' and prorettype <> 'trigger'::regtype and provolatile = 'v'"""
     )
-    known = Histories.asked | HOOKS | TRACELESS
-    assert {row["proname"] for row in procedures} <= known, "whatever may write is in the histories"
+    assert {row["proname"] for row in procedures} <= Histories.asked | HOOKS, "whatever may write is in the histories"
     assert Histories.reached >= REACHED
     assert Histories.steps >= TOTAL

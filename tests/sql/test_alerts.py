@@ -1,0 +1,385 @@
+"""Each alert fires when its cause is there, says so with a cure, and is gone with it."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.conftest import ROOT
+from tests.sql.conftest import Claim, Create
+from tests.sql.test_plans import ALONE, COUNTS, FLUSH, HISTORY, LIVE, SMALL, USERS
+from tests.support.database import Database, Row, outcomes
+from worker.devstack.postgres import Cluster
+
+Record = Callable[..., list[str]]
+Job = Callable[[str], Row]
+Beat = Callable[..., None]
+
+SEVERITIES = {
+    "realtime_down": "critical",
+    "jobs_pending": "critical",
+    "failure_rate": "critical",
+    "queue_depth": "warning",
+    "slow_languages": "warning",
+    "ledger_difference": "critical",
+    "stale_worker": "warning",
+    "quota_exhausted": "warning",
+}
+
+
+def alerts(db: Database, **thresholds: Any) -> dict[str, Row]:
+    """The alerts that are on, by name."""
+    rows = db.rpc("translation_alerts", **{f"p_{name}": value for name, value in thresholds.items()})
+    for row in rows:
+        assert row["severity"] == SEVERITIES[row["alert"]]
+        assert row["message"]
+        assert row["cure"]
+        assert row["value"] > row["threshold"]
+    return {row["alert"]: row for row in rows}
+
+
+@pytest.fixture
+def beat(db: Database) -> Beat:
+    """A heartbeat of a worker."""
+
+    def send(worker: str = "w1", mode: str = "realtime") -> None:
+        report = {"mode": mode, "mode_ms": 0, "job_types": ["translation"]}
+        db.rpc("heartbeat_translation_worker", p_worker_id=worker, p_report=report)
+
+    return send
+
+
+def test_nothing_is_wrong_with_an_empty_project(db: Database) -> None:
+    assert alerts(db) == {}
+
+
+def test_realtime_that_is_not_heard_for_five_minutes_is_critical_until_it_is(db: Database, beat: Beat) -> None:
+    beat("w1", "polling")
+    beat("w2", "realtime")
+    db.forward("299 seconds")
+    for worker, mode in (("w1", "polling"), ("w2", "realtime")):
+        beat(worker, mode)
+    assert alerts(db) == {}
+
+    db.forward("2 seconds")
+    found = alerts(db)["realtime_down"]
+
+    assert (found["value"], found["details"]) == (301, {"workers": ["w1"]})
+    assert "realtime_down" not in alerts(db, realtime_down_seconds=302)
+    beat("w1", "realtime")
+    assert alerts(db) == {}
+
+
+def test_a_worker_that_is_gone_is_not_said_to_poll(db: Database, beat: Beat) -> None:
+    beat("w1", "polling")
+    beat("w2")
+    db.forward("400 seconds")
+    beat("w2")
+
+    assert set(alerts(db)) == {"stale_worker"}
+
+
+def test_a_job_that_waits_for_five_minutes_is_critical_until_it_is_claimed(
+    db: Database, create: Create, claim: Claim
+) -> None:
+    create("es")
+    db.forward("300 seconds")
+    assert alerts(db) == {}
+
+    db.forward("1 second")
+    found = alerts(db)["jobs_pending"]
+
+    assert (found["value"], found["details"]) == (301, {"translation": 301})
+    claim()
+    assert alerts(db) == {}
+
+
+def test_a_job_that_is_due_later_does_not_wait(db: Database, create: Create) -> None:
+    create("es", run_at=db.value("select (translation_private.clock() + interval '1 hour')::text"))
+    db.forward("20 minutes")
+
+    assert alerts(db) == {}
+
+
+def test_a_job_of_low_priority_is_not_hidden_by_those_before_it(db: Database, create: Create) -> None:
+    create("es", priority=1)
+    db.forward("301 seconds")
+    for _ in range(3):
+        create("es", priority=5)
+
+    assert alerts(db)["jobs_pending"]["value"] == 301
+
+
+def ended(create: Create, claim: Claim, record: Record, outcome: str, count: int, **more: Any) -> None:
+    for _ in range(count):
+        create("es", "fr")
+        (job,) = claim()
+        record(outcomes(job, "completed", ["es"]) + outcomes(job, outcome, ["fr"], **more))
+
+
+def test_one_failure_in_nine_is_critical_and_one_in_ten_is_not(
+    db: Database, create: Create, claim: Claim, record: Record
+) -> None:
+    db.price(0)
+    ended(create, claim, record, "failed", 1)
+    ended(create, claim, record, "completed", 8)
+    assert alerts(db) == {}, "too few to tell"
+
+    found = alerts(db, failure_jobs=9)["failure_rate"]
+    assert (found["value"], found["threshold"]) == (11.1, 10)
+    assert found["details"] == {"jobs": 9, "failed": 1}
+
+    ended(create, claim, record, "completed", 1)
+    assert alerts(db) == {}, "10 % is not above 10 %"
+    assert set(alerts(db, failure_percent=9.5)) == {"failure_rate"}
+    db.forward("1 hour 1 second")
+    assert alerts(db, failure_percent=0) == {}
+
+
+def test_what_users_cancel_is_no_failure(db: Database, user: str, create: Create, claim: Claim, record: Record) -> None:
+    db.price(0)
+    ended(create, claim, record, "completed", 10)
+    for _ in range(5):
+        db.rpc("cancel_translation_job", user, p_job_id=create("es")["id"])
+
+    assert alerts(db) == {}
+
+
+def test_more_than_twenty_waiting_jobs_are_a_warning(db: Database, create: Create, claim: Claim) -> None:
+    db.price(0)
+    for _ in range(21):
+        create("es")
+
+    found = alerts(db)["queue_depth"]
+
+    assert (found["value"], found["threshold"]) == (21, 20)
+    assert found["details"] == {"translation": 21}
+    assert alerts(db, queue_depth=21) == {}
+    claim()
+    assert alerts(db) == {}
+
+
+def test_a_language_that_takes_two_minutes_on_average_is_a_warning(
+    db: Database, create: Create, claim: Claim, record: Record
+) -> None:
+    db.price(0)
+    for seconds in (100, 121, 142):
+        create("es", "fr")
+        (job,) = claim()
+        slow = outcomes(job, "completed", ["es"], elapsed_ms=seconds * 1000)
+        record(slow + outcomes(job, "completed", ["fr"], elapsed_ms=1000))
+
+    found = alerts(db)["slow_languages"]
+
+    assert (found["value"], found["details"]) == (121, {"es": 121})
+    assert alerts(db, average_seconds=121) == {}
+    db.forward("1 hour 1 second")
+    assert alerts(db) == {}
+
+
+def test_two_slow_ones_prove_nothing(db: Database, create: Create, claim: Claim, record: Record) -> None:
+    for _ in range(2):
+        create("es")
+        record(outcomes(claim()[0], "completed", elapsed_ms=600_000))
+
+    assert alerts(db) == {}
+
+
+def test_a_worker_that_falls_silent_is_a_warning_until_it_is_back_or_replaced(db: Database, beat: Beat) -> None:
+    beat("w1")
+    db.forward("90 seconds")
+    found = alerts(db, stale_seconds=89)["stale_worker"]
+    assert (found["value"], found["details"]) == (90, {"w1": 90})
+    beat("w1")
+    assert alerts(db) == {}
+
+    db.forward("2 hours")
+    assert set(alerts(db)) == {"stale_worker"}, "nobody has taken its place"
+    beat("w2")
+    assert alerts(db) == {}, "old news"
+
+
+def test_a_worker_that_said_good_bye_is_not_missed(db: Database, beat: Beat) -> None:
+    beat("w1")
+    beat("w1", "stopping")
+    db.forward("10 minutes")
+
+    assert alerts(db) == {}
+
+
+def as_owner(db: Database, statement: str, *values: Any) -> None:
+    """Past the triggers that keep hands off."""
+    with psycopg.connect(db.admin_url, autocommit=True) as admin:
+        admin.execute("set session_replication_role = replica")
+        admin.execute(statement.encode(), values)
+
+
+def test_a_job_whose_sums_differ_from_the_ledger_is_critical(
+    db: Database, create: Create, claim: Claim, record: Record
+) -> None:
+    row = create("es", "fr")
+    record(outcomes(claim()[0], "completed", ["es"]))
+    assert alerts(db) == {}
+
+    as_owner(db, "update public.translation_credit_ledger set amount = 9 where kind = 'consume'")
+    found = alerts(db)["ledger_difference"]
+
+    assert (found["value"], found["details"]) == (1, {"jobs": [row["id"]], "users": []})
+    as_owner(db, "update public.translation_credit_ledger set amount = 10 where kind = 'consume'")
+    assert alerts(db) == {}
+
+
+def test_a_balance_that_differs_from_the_ledger_is_critical(db: Database, user: str, create: Create) -> None:
+    create("es")
+    db.run("update public.translation_credits set balance = balance + 1 where user_id = %s", user)
+
+    assert alerts(db)["ledger_difference"]["details"] == {"jobs": [], "users": [user]}
+
+    db.run("update public.translation_credits set balance = balance - 1 where user_id = %s", user)
+    assert alerts(db) == {}
+
+
+def test_balances_that_the_owner_keeps_elsewhere_are_not_judged(db: Database, user: str, create: Create) -> None:
+    db.run(
+        """create or replace function public.hold_translation_balance(p_user_id uuid, p_amount int) returns boolean
+           language sql set search_path = '' as $$ select true $$"""
+    )
+    create("es")
+
+    assert alerts(db) == {}
+
+
+def test_a_used_up_quota_is_a_warning_while_jobs_wait_for_it(
+    db: Database, create: Create, claim: Claim, record: Record
+) -> None:
+    row = create("es")
+    error = {"class": "quota_exhausted", "message": "The quota is used up."}
+    record(outcomes(claim()[0], "throttled", error=error, retry_after_ms=900_000))
+
+    found = alerts(db)["quota_exhausted"]
+
+    assert (found["value"], found["details"]) == (1, {"translation": 1})
+    db.rpc("requeue_translation_jobs", p_job_ids=[row["id"]])
+    record(outcomes(claim()[0], "completed"))
+    assert alerts(db) == {}
+
+
+def test_every_alert_is_in_the_runbook() -> None:
+    runbook = (ROOT / "REALTIME.md").read_text().split("## Alerts")[1].split("\n## ")[0]
+
+    assert [name for name in SEVERITIES if f"| `{name}` |" not in runbook] == []
+
+
+def test_the_numbers_of_the_queue_count_jobs_and_credits(
+    db: Database, create: Create, claim: Claim, record: Record
+) -> None:
+    before = db.rpc("translation_queue_stats")["created"]
+    create("es", "fr")
+    create("es")
+    (job,) = claim()
+    record(outcomes(job, "completed", ["es"]) + outcomes(job, "failed", ["fr"]))
+
+    stats = db.rpc("translation_queue_stats")
+
+    assert stats["created"] == before + 2
+    assert stats["credits_in_an_hour"] == {"reserved": 20, "consumed": 10, "refunded": 10}
+
+
+# The example: pg_cron, pg_net and the Vault as stand-ins with their signatures.
+
+PLATFORM = """
+create schema cron;
+create table cron.job (jobname text unique, schedule text, command text);
+create function cron.schedule(job_name text, schedule text, command text) returns bigint language sql as $$
+  insert into cron.job values (job_name, schedule, command)
+  on conflict (jobname) do update set command = excluded.command returning 1::bigint $$;
+create schema net;
+create table net.sent (id bigint generated always as identity, url text, body jsonb, headers jsonb);
+create function net.http_post(
+  url text, body jsonb default '{}', params jsonb default '{}', headers jsonb default '{}',
+  timeout_milliseconds int default 5000)
+returns bigint language sql as $$ insert into net.sent (url, body, headers) values (url, body, headers) returning id $$;
+create schema vault;
+create view vault.decrypted_secrets as select * from (values
+  ('translation_alert_url', 'https://hooks.test/1'), ('translation_alert_token', 'word')) as s (name, decrypted_secret);
+grant usage on schema cron, net, vault to postgres;
+grant all on all tables in schema cron, net, vault to postgres;
+"""
+
+
+def test_the_webhook_is_called_once_when_an_alert_begins_each_hour_and_when_it_ends(
+    db: Database, create: Create, claim: Claim
+) -> None:
+    as_owner(db, PLATFORM)
+    for _ in range(2):
+        db.run((ROOT / "sql/examples/alert_webhook.sql").read_text())
+    (job,) = db.run("select * from cron.job")
+    assert (job["jobname"], job["schedule"]) == ("translation-alerts", "* * * * *")
+
+    def minute() -> list[Row]:
+        before = db.value("select count(*) from net.sent")
+        db.run(job["command"])
+        return db.run("select url, body, headers from net.sent order by id offset %s", before)
+
+    assert minute() == []
+    create("es")
+    db.forward("6 minutes")
+    (begun,) = minute()
+    assert minute() == []
+    db.forward("61 minutes")
+    (lasting,) = minute()
+    claim()
+    (ended,) = minute()
+    assert minute() == []
+
+    assert (begun["url"], begun["headers"]["Authorization"]) == ("https://hooks.test/1", "Bearer word")
+    assert begun["body"]["text"].startswith("critical: Jobs have waited for up to 360 s.")
+    assert [alert["alert"] for alert in lasting["body"]["alerts"]] == ["jobs_pending"]
+    assert (ended["body"]["text"], ended["body"]["ended"]) == ("over: jobs_pending", ["jobs_pending"])
+
+
+# Size: 50 000 wait, 20 000 have ended within the hour, 10 000 are for later. What is read does not grow with it.
+
+LARGEST_LOOK = 4_000  # 1000 ended, twice; 1001 and 100 of each type that wait
+
+
+@pytest.fixture(scope="module", params=["planned without statistics", "planned with statistics"])
+def crowd(cluster: Cluster, template: str, request: pytest.FixtureRequest) -> Iterator[tuple[Database, Any]]:
+    asyncio.run(cluster.create_database("alert_crowd", template))
+    with ExitStack() as stack:
+        stack.callback(lambda: asyncio.run(cluster.drop_database("alert_crowd")))
+        db = Database(cluster.url("postgres", "alert_crowd"), cluster.url(database="alert_crowd"))
+        stack.callback(db.close)
+        admin = stack.enter_context(psycopg.connect(db.admin_url, autocommit=True))
+        admin.execute("alter database alert_crowd owner to postgres")
+        db.run(FLUSH + ALONE)
+        call = stack.enter_context(db.caller())
+        if request.param == "planned without statistics":
+            for _ in range(7):
+                call("translation_alerts", None)
+                call("translation_queue_stats", None)
+        admin.execute((USERS + HISTORY + LIVE).encode())
+        if request.param == "planned with statistics":
+            db.run("vacuum analyze")
+        yield db, call
+
+
+def test_alerts_read_a_bounded_part_of_a_large_queue(crowd: tuple[Database, Any]) -> None:
+    db, call = crowd
+
+    def counts() -> dict[str, Row]:
+        call("flush_counts", None)
+        return {row.pop("table"): row for row in db.run(COUNTS)}
+
+    before = counts()
+    found = {row["alert"] for row in call("translation_alerts", None)}
+    after = counts()
+
+    assert "queue_depth" in found
+    for table, did in after.items():
+        if table not in SMALL:
+            assert did["scans"] == before[table]["scans"], f"{table} is read whole"
+            assert did["rows"] - before[table]["rows"] <= LARGEST_LOOK, table
