@@ -16,7 +16,7 @@ from scripts.benches.telling import Figures
 
 SHORT = (
     *("stack", "gateway", "rpc", "memory", "claim", "latency", "herd", "reconnects", "throughput", "scale"),
-    *("pipeline", "quality"),
+    *("pipeline", "quality", "sse", "panel"),
 )
 LONG = ("idle",)  # an hour; `all` leaves it out
 

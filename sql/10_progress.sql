@@ -120,32 +120,43 @@ declare
   v_ended text[] := array['completed', 'failed', 'cancelled'];
   v_sought boolean := p_subject is not null or p_since is not null;
   v_types text[] := case when p_job_type is null then translation_private.job_type_names() else array[p_job_type] end;
+  v_before bigint := coalesce(p_before_seq, 9223372036854775807);
+  v_before_ended bigint := v_before;
   v_filters text := concat(
     case when p_subject is not null then ' and j.subject = $4' end, case when p_since is not null then ' and j.created_at >= $5' end,
-    case when p_until is not null then ' and j.created_at < $8' end,
-    case when p_before_seq is not null then ' and j.seq < $6' end, ' order by j.seq desc limit ',
-    case when p_search is null and p_partly is null then '$7' else '2000' end);
+    case when p_until is not null then ' and j.created_at < $8' end);
+  v_page text := ' order by j.seq desc limit ' || case when p_search is null and p_partly is null then '$7' else '2000' end;
   v_search text := concat(' where true',
     case when p_search is not null then ' and strpos(lower(concat_ws(E''\n'', piece.title, piece.subject, piece.id, piece.correlation_id)), lower($9)) > 0' end,
     case when p_partly is not null then ' and (piece.status <> ''completed'' or (piece.failed_items > 0) = $10)' end);
 begin
+  if p_until is not null and not v_sought and (select auth.uid()) is not null then
+    -- A user's million jobs after that time are not read one by one: jobs are numbered about in the order of their times.
+    execute 'select coalesce(max(newest.seq), 0) + 1 from (
+      select j.seq from public.translation_jobs j
+      where j.status in (''completed'', ''failed'', ''cancelled'') and j.created_at < $1 order by j.created_at desc limit 1000) as newest'
+    into v_before_ended using p_until;
+    v_before_ended := least(v_before, v_before_ended);
+  end if;
   -- Only what is asked for stands in the statement, so that each filter finds its own index.
   return query execute
     'select j.id from (
        select piece.id, piece.seq from unnest($1) as s (status) cross join unnest($3) as t (job_type)
        cross join lateral (
          select j.id, j.seq, j.status, j.failed_items, j.title, j.subject, j.correlation_id from public.translation_jobs j
-         where j.status = s.status and j.job_type = t.job_type' || v_filters || ') as piece' || v_search
+         where j.status = s.status and j.job_type = t.job_type and j.seq < case when s.status = any ($12) then $11 else $6 end'
+    || v_filters || v_page || ') as piece' || v_search
     || case when v_sought then '
        union all (
          select piece.id, piece.seq from (
            select j.id, j.seq, j.status, j.failed_items, j.title, j.subject, j.correlation_id from public.translation_jobs j
-           where j.status in (''completed'', ''failed'', ''cancelled'') and j.status = any ($2)'
+           where j.status in (''completed'', ''failed'', ''cancelled'') and j.status = any ($2) and j.seq < $6'
        || case when p_job_type is not null then ' and j.job_type = $3[1]' else '' end
-       || case when p_since is not null then ' and j.completed_at >= $5' else '' end || v_filters || ') as piece' || v_search || ')' else '' end || '
+       || case when p_since is not null then ' and j.completed_at >= $5' else '' end || v_filters || v_page || ') as piece' || v_search || ')' else '' end || '
        order by seq desc limit $7) as j order by j.seq desc'
   using (select array_agg(distinct s) from unnest(v_statuses) as s where not (v_sought and s = any (v_ended))),
-    v_statuses, v_types, p_subject, p_since, p_before_seq, least(greatest(coalesce(p_limit, 50), 1), 200), p_until, p_search, p_partly;
+    v_statuses, v_types, p_subject, p_since, v_before, least(greatest(coalesce(p_limit, 50), 1), 200), p_until, p_search, p_partly,
+    v_before_ended, v_ended;
 end $$;
 comment on function translation_private.page_of_jobs(text[], text, text, timestamptz, int, bigint, timestamptz, text, boolean) is
   'Which jobs stand on a page, newest first.';
@@ -185,22 +196,27 @@ create or replace function public.count_translation_jobs(p_subject text default 
 language plpgsql stable set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
+  v_one_by_one constant text := '
+    select s.status, piece.failed_items from unnest($2) as s (status)
+    cross join lateral (select j.failed_items from public.translation_jobs j where j.status = s.status';
   v_counts jsonb;
 begin
-  execute 'select jsonb_object_agg(s.status, jsonb_build_object(''jobs'', n.jobs, ''partly'', n.partly))
-    from unnest(array[''pending'', ''scheduled'', ''blocked'', ''processing'', ''retrying'', ''completed'', ''failed'', ''cancelled'']) as s (status)
-    cross join lateral (
-      select count(*) as jobs, count(*) filter (where piece.failed_items > 0) as partly from (
-        select j.failed_items from public.translation_jobs j where j.status = s.status'
-      || case when p_subject is not null then ' and j.subject = $1' else '' end || ' limit 1000) as piece) as n'
-  into v_counts using p_subject;
+  -- The ended jobs of one subject are together in an index of their own, whatever their state.
+  execute 'select jsonb_object_agg(n.name, n.jobs) from (
+      select case when found.status = ''completed'' and found.failed_items > 0 then ''partly'' else found.status end as name, least(count(*), 1000) as jobs
+      from (' || v_one_by_one || case when p_subject is null then ' limit 1000) as piece' else ' and j.subject = $1 limit 1000) as piece
+        union all (
+          select j.status, j.failed_items from public.translation_jobs j
+          where j.status in (''completed'', ''failed'', ''cancelled'') and j.subject = $1 limit 3000)' end || ') as found
+      group by name) as n'
+  into v_counts
+  using p_subject, array['pending', 'scheduled', 'blocked', 'processing', 'retrying']
+    || case when p_subject is null then array['completed', 'failed', 'cancelled'] else array[]::text[] end;
+  v_counts := '{"pending": 0, "scheduled": 0, "blocked": 0, "processing": 0, "retrying": 0, "completed": 0, "partly": 0, "failed": 0, "cancelled": 0}'
+    || coalesce(v_counts, '{}');
   return jsonb_build_object(
-    'active', jsonb_build_object(
-      'pending', v_counts #> '{pending,jobs}', 'scheduled', v_counts #> '{scheduled,jobs}', 'blocked', v_counts #> '{blocked,jobs}',
-      'processing', v_counts #> '{processing,jobs}', 'retrying', v_counts #> '{retrying,jobs}'),
-    'finished', jsonb_build_object(
-      'completed', (v_counts #>> '{completed,jobs}')::int - (v_counts #>> '{completed,partly}')::int,
-      'partly', v_counts #> '{completed,partly}', 'failed', v_counts #> '{failed,jobs}', 'cancelled', v_counts #> '{cancelled,jobs}'),
+    'active', v_counts - array['completed', 'partly', 'failed', 'cancelled'],
+    'finished', v_counts - array['pending', 'scheduled', 'blocked', 'processing', 'retrying'],
     'capped', 1000);
 end $$;
 comment on function public.count_translation_jobs(text) is

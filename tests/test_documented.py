@@ -20,12 +20,15 @@ from pydantic_core import PydanticUndefined
 from tests.support.database import Database
 from worker import cli, errors, models
 from worker.counters import Counters
-from worker.settings import DeskSettings, Settings
+from worker.settings import AlertSettings, DeskSettings, Settings
+from worker.web import queue_metrics
 from worker.web.metrics import Gauges, WorkerCollector
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "REALTIME.md", "CHANGELOG.md")
+DOCUMENTS = ("README.md", "REALTIME.md", "CHANGELOG.md", "docs/deploy.md")
 SQL = "\n".join(path.read_text() for path in sorted((ROOT / "sql").glob("[0-9][0-9]_*.sql")))
+
+SETTINGS = {**Settings.model_fields, **AlertSettings.model_fields}
 
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
@@ -66,15 +69,21 @@ def documented_settings() -> dict[str, str]:
 def shown(default: Any) -> str:
     if default in (None, (), ...) or default is PydanticUndefined:
         return ""
-    return f"{default:g}" if isinstance(default, float) else str(default).lower() if default is False else str(default)
+    return (
+        f"{default:g}"
+        if isinstance(default, float)
+        else str(default).lower()
+        if isinstance(default, bool)
+        else str(default)
+    )
 
 
 def test_readme_lists_every_setting_and_no_other() -> None:
-    assert set(documented_settings()) == {name.upper() for name in Settings.model_fields}
+    assert set(documented_settings()) == {name.upper() for name in SETTINGS}
 
 
 def test_readme_has_the_defaults_of_the_settings() -> None:
-    defaults = {name.upper(): shown(field.default) for name, field in Settings.model_fields.items()}
+    defaults = {name.upper(): shown(field.default) for name, field in SETTINGS.items()}
 
     assert documented_settings() == defaults
 
@@ -82,7 +91,7 @@ def test_readme_has_the_defaults_of_the_settings() -> None:
 def test_env_example_has_every_setting_and_no_other() -> None:
     named = re.findall(r"^#? ?([A-Z][A-Z_]+)=", text(".env.example"), re.MULTILINE)
 
-    assert sorted(named) == sorted(name.upper() for name in Settings.model_fields)
+    assert sorted(named) == sorted(name.upper() for name in SETTINGS)
 
 
 def test_settings_of_the_jobs_command_are_in_the_readme() -> None:
@@ -95,7 +104,7 @@ def test_settings_of_the_jobs_command_are_in_the_readme() -> None:
 def shown_commands() -> Iterator[tuple[str, list[str]]]:
     """Every line of a shell block and every inline code that calls a command of ours."""
     for document in DOCUMENTS:
-        lines = [line for block in blocks(document, "sh") for line in block.splitlines()]
+        lines = [line for block in blocks(document, "sh") for line in block.replace("\\\n", "").splitlines()]
         for line in [*lines, *inline_code(document)]:
             if re.match(r"(\.venv/bin/)?worker(\s|$)|scripts/|\.ci/", line.strip()):
                 yield document, shlex.split(line, comments=True)
@@ -225,9 +234,16 @@ def test_arguments_of_calls_that_are_shown_exist(db: Database) -> None:
 # The rest
 
 
+_COUNTS = {"created": 1, "stuck": 0, "claims": 0, "oldest_waiting_ms": 0}
+_STATS: dict[str, Any] = {
+    key: {} for key in ("live", "waiting_by_type", "ended_in_an_hour", "credits_in_an_hour", "workers")
+}
+
+
 def test_metrics_that_are_named_exist() -> None:
     collector = WorkerCollector(Counters(), lambda: Gauges(True, "realtime", 0, 3, 0.0))
-    names = {name for metric in collector.collect() for name in (metric.name, f"{metric.name}_total")}
+    found = [*collector.collect(), *queue_metrics.families({**_STATS, **_COUNTS})]
+    names = {name for metric in found for name in (metric.name, f"{metric.name}_total")}
     named = {name for document in DOCUMENTS for name in inline_code(document) if re.fullmatch(r"worker_[a-z_]+", name)}
 
     assert named - names == set()
@@ -253,7 +269,7 @@ def test_links_within_the_repository_lead_somewhere(document: str) -> None:
         if re.match(r"[a-z]+:", target):
             continue
         name, _, anchor = target.partition("#")
-        path = ROOT / (name or document)
+        path = (ROOT / document).parent / name if name else ROOT / document
         if not path.exists() or (anchor and anchor not in anchors(path)):
             broken.append(target)
 

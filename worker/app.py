@@ -9,15 +9,17 @@ import asyncio
 import contextlib
 import importlib
 import signal
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 from loguru import logger
+from pydantic import SecretStr
 
 import worker
+from worker import backoff, errors, models
 from worker import clock as clocks
-from worker import errors
 from worker.claimer import Claimer
 from worker.counters import Counters
 from worker.handlers import Handler, registered
@@ -25,18 +27,23 @@ from worker.heartbeat import Condition, Heartbeat, Rhythm
 from worker.listener import Listener
 from worker.pauses import Pauses
 from worker.recorder import Recorder
-from worker.rpc import Rpc
+from worker.roads import Roads
+from worker.rpc_direct import DirectRpc
 from worker.runner import Workshop
 from worker.runs import Runs
 from worker.settings import Settings
 from worker.store import JobStore
+from worker.stuck import LoopWatch
 from worker.switchboard import Switchboard
-from worker.translators import Translator, TranslatorOptions
+from worker.translators import Limits, Translator, TranslatorOptions
 from worker.translators import build as build_translator
+from worker.translators.chain import Chain
+from worker.translators.patience import ProviderCondition
 from worker.wakeup import Bell
 
 if TYPE_CHECKING:
     from worker.web import health, metrics
+    from worker.web.portal import Portal
 
 # What follows the grace of a shutdown, all together: handing in results, giving jobs back, saying good-bye.
 _CLOSING_SECONDS: Final = 1.5
@@ -54,7 +61,14 @@ async def run(settings: Settings) -> None:
         http = await stack.enter_async_context(aiohttp.ClientSession())
         translator = _translator(settings, http)
         stack.push_async_callback(translator.close)
-        app = App(settings, _handlers(settings, translator), lambda: translator.languages)
+        await translator.prepare()
+        app = App(
+            settings,
+            _handlers(settings, translator),
+            lambda: translator.languages,
+            is_simulated=lambda: translator.simulated,
+            providers=translator.condition,
+        )
         stack.push_async_callback(app.store.close)
         await app.run()
 
@@ -65,19 +79,32 @@ class App:
         settings: Settings,
         handlers: Mapping[str, Handler],
         languages: Callable[[], tuple[tuple[str, str], ...]],
+        *,
+        is_simulated: Callable[[], bool] = lambda: False,
+        providers: Callable[[], Sequence[ProviderCondition]] = tuple,
     ) -> None:
         key = settings.supabase_secret_key.get_secret_value()
         job_types = self._job_types = settings.job_types or tuple(handlers)
         self._languages = languages
+        self._is_simulated = is_simulated
+        self._providers = providers
         self._settings = settings
         self._clock = clocks.SYSTEM
         self._stop_asked = asyncio.Event()
         self._stopping = False
+        self.workers = 1
         self.counters = Counters()
-        self.rpc = Rpc(settings.supabase_url, key, request_seconds=settings.request_seconds, counters=self.counters)
+        self.rpc = DirectRpc(
+            settings.supabase_url, key, request_seconds=settings.request_seconds, counters=self.counters
+        )
         self.store = JobStore(self.rpc, settings.worker_id)
         self.pauses = Pauses()
-        self.bell = Bell(interval_seconds=settings.claim_interval_seconds)
+        self.bell = Bell(
+            interval_seconds=settings.claim_interval_seconds,
+            spread_seconds=lambda: backoff.herd_seconds(
+                self.workers, told_seconds=self.counters.delays["broadcast"].last
+            ),
+        )
         self.recorder = Recorder(self.store, keep_seconds=settings.exit_seconds)
         self.runs = Runs(on_change=lambda: self.heartbeat.reconsider(), on_retrying=lambda: self.heartbeat.soon())
         self.heartbeat = Heartbeat(
@@ -92,11 +119,14 @@ class App:
             ),
             identity={"version": worker.__version__, "slots": settings.max_concurrent_jobs},
             condition=self._condition,
-            on_beat=lambda sent_at: self.listener.beat_accepted(sent_at),
+            on_beat=self._on_beat,
         )
+        self._roads = Roads(self.counters)
         switchboard = Switchboard(
             bell=self.bell,
             runs=self.runs,
+            roads=self._roads,
+            has_both_roads=lambda: self.listener.has_both_roads,
             poll_seconds=settings.poll_seconds,
             beat_soon=self.heartbeat.soon,
             counters=self.counters,
@@ -107,6 +137,7 @@ class App:
             worker_id=settings.worker_id,
             hearer=switchboard,
             check_seconds=settings.health_check_seconds,
+            session_seconds=settings.realtime_session_seconds,
             counters=self.counters,
         )
         shop = Workshop(
@@ -124,6 +155,7 @@ class App:
             runs=self.runs,
             slots=settings.max_concurrent_jobs,
             job_types=job_types,
+            on_claimed=self._on_claimed,
         )
 
     async def run(self) -> None:
@@ -175,7 +207,7 @@ class App:
                 part.cancel()
 
     def _supporting_parts(self) -> list[Coroutine[Any, Any, None]]:
-        parts = [self.recorder.run(), self.heartbeat.run()]
+        parts = [self.recorder.run(), self.heartbeat.run(), LoopWatch(on_turn=self.counters.loop_lag.note).run()]
         if self._settings.port is not None:
             parts.append(self._serve(self._settings.port))
         return parts
@@ -195,6 +227,16 @@ class App:
         except (errors.StoreError, TimeoutError) as error:
             logger.warning("Not everything was handed in; leases will run out", error=type(error).__name__)
 
+    def _on_beat(self, sent_at: float, workers: int) -> None:
+        self.workers = workers
+        self.listener.beat_accepted(sent_at, workers)
+        self._roads.settle()
+
+    def _on_claimed(self, jobs: Sequence[models.Job]) -> None:
+        self.bell.settle(job.id for job in jobs)
+        # Who polls, or takes a queue down one by one, has nobody waiting for the word.
+        self.listener.tell_claimed(job.id for job in jobs if job.found_by in ("changes", "broadcast"))
+
     def _condition(self) -> Condition:
         return Condition(
             mode=self._mode,
@@ -203,24 +245,38 @@ class App:
             languages=self._languages() if "translation" in self._job_types else (),
             probe=self.listener.take_probe(),
             stats={
-                "roads": self.listener.roads,
+                **self._hearing(),
                 "rings": dict(self.counters.rings),
                 "claimed": dict(self.counters.jobs_claimed),
                 "items": dict(self.counters.items),
-                "sessions": self.counters.sessions.total(),
                 "paused_seconds": {name: round(left) for name, left in self.pauses.left_seconds().items()},
+                "providers": {one.provider: one.reason for one in self._providers() if one.reason},
             },
         )
+
+    def _hearing(self) -> dict[str, Any]:
+        """How well Realtime is heard, for the database and for `/health`."""
+        delays = {road: delay.last for road, delay in self.counters.delays.items()}
+        return {
+            "roads": self.listener.roads,
+            "reconnects": self.listener.reconnects,
+            "mode_seconds": {mode: round(seconds) for mode, seconds in self.listener.mode_seconds().items()},
+            "delay_ms": {road: round(last * 1000, 1) for road, last in delays.items() if last is not None},
+            "heard_first": dict(self.counters.heard_first),
+            "unheard": dict(self.counters.unheard),
+        }
 
     @property
     def _mode(self) -> str:
         return "stopping" if self._stopping else self.listener.mode
 
     async def _serve(self, port: int) -> None:
-        from worker.web import health, metrics, server  # only a worker with a port pays for them
+        from worker.web import health, metrics, queue_metrics, site  # only a worker with a port pays for them
 
-        routes = health.routes(self._readiness, metrics.registry(self.counters, self._gauges))
-        await server.serve(routes, host=self._settings.host, port=port)
+        numbers = metrics.page(self.counters, self._gauges, queue_metrics.QueueStats(self.rpc).latest)
+        routes = health.routes(self._readiness, self._health, numbers)
+        portal = _portal(self._settings, self._is_simulated)
+        await site.serve(routes, portal, service=self.rpc, host=self._settings.host, port=port)
 
     def _readiness(self) -> "health.Readiness":
         from worker.web import health
@@ -233,6 +289,19 @@ class App:
             reason = f"The database has accepted nothing for {silent_seconds:.0f} seconds."
         return health.Readiness(ready=reason is None, mode=self._mode, reason=reason)
 
+    def _health(self) -> dict[str, Any]:
+        return {
+            "mode": self._mode,
+            "mode_for_seconds": round(self._mode_age_seconds()),
+            "running": len(self.runs),
+            "slots": self._settings.max_concurrent_jobs,
+            "simulated": self._is_simulated(),
+            "providers": [
+                {"provider": one.provider, "breaker": one.breaker, "reason": one.reason} for one in self._providers()
+            ],
+            **self._hearing(),
+        }
+
     def _gauges(self) -> "metrics.Gauges":
         from worker.web import metrics
 
@@ -242,19 +311,73 @@ class App:
             running=len(self.runs),
             slots=self._settings.max_concurrent_jobs,
             silent_seconds=self._silent_seconds(),
+            mode_seconds=self.listener.mode_seconds(),
+            mode_age_seconds=self._mode_age_seconds(),
+            reconnects=self.listener.reconnects,
+            recorder_lag_seconds=self.recorder.lag_seconds,
+            providers=self._providers(),
+            roads=self.listener.roads,
+            workers=self.workers,
         )
+
+    def _mode_age_seconds(self) -> float:
+        return self._clock.monotonic() - self.listener.mode_since
 
     def _silent_seconds(self) -> float:
         return self._clock.monotonic() - self.store.answered_at
 
 
-def _translator(settings: Settings, http: aiohttp.ClientSession) -> Translator:
-    key = settings.libretranslate_api_key
-    options = TranslatorOptions(
-        libretranslate_url=settings.libretranslate_url,
-        libretranslate_api_key=key.get_secret_value() if key else None,
+def _portal(settings: Settings, is_simulated: Callable[[], bool]) -> "Portal | None":
+    """What users reach; None without the publishable key, and then nothing of it is imported."""
+    if settings.supabase_publishable_key is None:
+        return None
+    from worker.web.panel import PanelConfig
+    from worker.web.portal import Portal
+
+    key = settings.supabase_publishable_key.get_secret_value()
+    secret = settings.supabase_jwt_secret
+    panel = PanelConfig(
+        supabase_url=settings.supabase_public_url or settings.supabase_url,
+        publishable_key=key,
+        version=worker.__version__,
+        simulated=is_simulated,
+        sign_up=settings.panel_sign_up,
+        embed_origins=settings.panel_embed_origins,
     )
-    return build_translator(settings.translator, session=http, options=options)
+    return Portal(
+        supabase_url=settings.supabase_url,
+        publishable_key=key,
+        jwt_secret=secret.get_secret_value() if secret else None,
+        request_seconds=settings.request_seconds,
+        cors_origins=settings.cors_origins,
+        panel=panel if settings.panel_enabled else None,
+    )
+
+
+def _translator(settings: Settings, http: aiohttp.ClientSession) -> Chain:
+    def shown(key: SecretStr | None) -> str | None:
+        return key.get_secret_value() if key else None
+
+    options = TranslatorOptions(
+        openai_api_key=shown(settings.openai_api_key),
+        openai_url=settings.openai_base_url,
+        openai_model=settings.openai_model,
+        deepl_api_key=shown(settings.deepl_api_key),
+        deepl_glossary_ids=settings.deepl_glossary_ids,
+        google_api_key=shown(settings.google_api_key),
+        libretranslate_url=settings.libretranslate_url,
+        libretranslate_api_key=shown(settings.libretranslate_api_key),
+        apertium_modes=Path(settings.apertium_modes),
+        limits=Limits(
+            concurrency=settings.provider_concurrency,
+            requests_per_minute=settings.provider_requests_per_minute,
+            characters_per_minute=settings.provider_characters_per_minute,
+            wait_seconds=settings.provider_wait_seconds,
+        ),
+    )
+    translator = build_translator(settings.translator, session=http, options=options)
+    logger.info("Translator chosen", translator=translator.name, simulated=translator.simulated)
+    return translator
 
 
 def _handlers(settings: Settings, translator: Translator) -> dict[str, Handler]:

@@ -14,7 +14,10 @@ import typer
 
 import worker
 from worker import errors
-from worker.terminal import jobs
+from worker.terminal import alerts, jobs, stats, verify
+
+# What a handler's task or thread that does not stop gets after everything else has ended.
+_LEAVE_SECONDS = 0.5
 
 app = typer.Typer(
     help="The background worker of a Supabase project.",
@@ -24,6 +27,8 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help; rich would cost `worker run` 5 MB
 )
 app.add_typer(jobs.app, name="jobs", help="The queue, from a terminal.")
+for command in (verify.verify, alerts.alerts, stats.stats):
+    app.command()(command)
 
 
 def main() -> None:
@@ -61,11 +66,17 @@ def run() -> None:
     # httpx imports its own command line, with rich and pygments, unless that fails: 5 MB for nothing.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     from worker import app as service
-    from worker import logs, settings
+    from worker import logs, settings, stuck
 
     chosen = settings.load()
     logs.configure(level=chosen.log_level, json=chosen.log_json)
-    asyncio.run(service.run(chosen))
+    with asyncio.Runner() as runner:
+        try:
+            runner.run(service.run(chosen))
+        except BaseException:
+            stuck.end_process_in(_LEAVE_SECONDS, 1)
+            raise
+        stuck.end_process_in(_LEAVE_SECONDS, 0)
 
 
 @app.command()
@@ -73,18 +84,42 @@ def stack(
     env_file: Annotated[Path | None, typer.Option(help="Write the stack's addresses and keys to it.")] = None,
     port: Annotated[int, typer.Option(help="The one port everything is served on; 0 takes a free one.")] = 54321,
     data: Annotated[Path, typer.Option(help="Where the database lives between runs.")] = Path(".stack"),
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=VALUE][:SECONDS]",
+            help="Misbehave, 5 s after the first client has joined; may be repeated. `list` prints what there is.",
+        ),
+    ] = None,
+    admin_key: Annotated[
+        str | None, typer.Option(envvar="STACK_ADMIN_KEY", help="Open /admin to whoever has this key: for tests.")
+    ] = None,
 ) -> None:
     """Run a local stand-in of a Supabase project, with this project's SQL applied."""
+    from worker import logs
     from worker.terminal import install
 
     try:
+        from worker.devstack import orders as troubles
         from worker.devstack import stack as devstack
     except ImportError as error:
         raise errors.ConfigurationError(
             f"The local stack needs more packages ({error.name}): pip install 'supabase-realtime-worker[stack]'."
         ) from error
+    if "list" in (fault or ()):
+        typer.echo("\n".join(troubles.described()))
+        return
     try:
-        asyncio.run(devstack.serve(data, port=port, env_file=env_file, sql=[install.script()]))
+        orders = [troubles.Order.read(text) for text in fault or ()]
+    except ValueError as error:
+        raise errors.ConfigurationError(str(error)) from None
+    logs.configure(level="INFO", json=False)
+    try:
+        asyncio.run(
+            devstack.serve(
+                data, port=port, env_file=env_file, sql=[install.script()], admin_key=admin_key, orders=orders
+            )
+        )
     except (RuntimeError, OSError) as error:
         raise errors.WorkerError(f"The stack does not start: {error}") from error
 

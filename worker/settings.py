@@ -5,6 +5,8 @@ Only `app` and `cli` import this module; every other part is handed plain values
 variable with its default and its reason (a test compares the two).
 """
 
+import base64
+import json
 import os
 import secrets
 import socket
@@ -18,6 +20,10 @@ from worker import errors
 
 _WORKER_ID: Final = r"^[A-Za-z0-9._:-]{1,100}$"
 _URL: Final = r"^https?://[^\s/?#]+(/[^\s?#]*)?$"
+_URL_WITH_QUERY: Final = r"^https?://[^\s/?#]+(/[^\s?#]*)?(\?[^\s#]*)?$"  # Azure has its api-version there
+
+_ORIGINS: Final = "origins such as https://app.example.com, separated by commas"
+Origin = Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9.\[\]:-]+|\*)$")]
 
 
 def _setting(default: Any, allowed: str, **limits: Any) -> Any:
@@ -30,6 +36,10 @@ def _whole(default: int, low: int, high: int) -> Any:
 
 def _seconds(default: float, low: float, high: float) -> Any:
     return _setting(default, f"seconds, from {low:g} to {high:g}", ge=low, le=high)
+
+
+def _per_minute() -> Any:
+    return _setting(None, "a number above 0, or empty for no limit", gt=0, allow_inf_nan=False)
 
 
 def _own_id() -> str:
@@ -61,13 +71,27 @@ class Settings(BaseSettings):
         json_schema_extra={"allowed": "1 to 100 letters, digits, dots, colons, dashes or underscores"},
     )
 
-    translator: str = _setting("pseudo", "the name of a translator")
+    translator: str = _setting("pseudo", "names of translators, separated by commas")
+    openai_api_key: SecretStr | None = _setting(None, "a key")
+    openai_base_url: str | None = _setting(None, "an http or https address", pattern=_URL_WITH_QUERY)
+    openai_model: str | None = _setting(None, "the name of a model")
+    deepl_api_key: SecretStr | None = _setting(None, "a key")
+    deepl_glossary_ids: Annotated[tuple[str, ...], NoDecode] = _setting(
+        (), "up to five ids of glossaries, separated by commas", max_length=5
+    )
+    google_api_key: SecretStr | None = _setting(None, "a key")
     libretranslate_url: str | None = _setting(None, "an http or https address", pattern=_URL)
     libretranslate_api_key: SecretStr | None = _setting(None, "a key")
+    apertium_modes: str = _setting("/usr/share/apertium/modes", "a folder")
+    provider_concurrency: int = _whole(16, 1, 1000)
+    provider_requests_per_minute: float | None = _per_minute()
+    provider_characters_per_minute: float | None = _per_minute()
+    provider_wait_seconds: float = _seconds(30, 0, 120)
 
     health_check_seconds: float = _seconds(30, 1, 300)
     beat_seconds: float = _seconds(10, 0.2, 60)
     poll_seconds: float = _seconds(5, 0.1, 300)
+    realtime_session_seconds: float = _seconds(43200, 10, 604800)
     lease_seconds: float = _seconds(30, 2, 3600)
     claim_interval_seconds: float = _seconds(0.02, 0, 10)
     request_seconds: float = _seconds(10, 1, 60)
@@ -78,26 +102,47 @@ class Settings(BaseSettings):
 
     port: int | None = _whole(None, 0, 65535)  # type: ignore[arg-type]  # unset: no HTTP side at all
     host: str = _setting("0.0.0.0", "an address of this machine")
+    supabase_publishable_key: SecretStr | None = _setting(
+        None, "the project's publishable key (sb_publishable_…) or its anon key"
+    )
+    supabase_jwt_secret: SecretStr | None = _setting(
+        None, "the project's legacy JWT secret, 16 characters or more", min_length=16
+    )
+    supabase_public_url: str | None = _setting(None, "an http or https address", pattern=_URL)
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode] = _setting((), _ORIGINS)
+    panel_enabled: bool = _setting(True, "true or false")
+    panel_sign_up: bool = _setting(True, "true or false")
+    panel_embed_origins: Annotated[tuple[Origin, ...], NoDecode] = _setting((), _ORIGINS)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting("INFO", "DEBUG, INFO, WARNING or ERROR")
     log_json: bool = _setting(False, "true or false")
 
-    @field_validator("job_types", "worker_modules", mode="before")
+    @field_validator(
+        *("job_types", "worker_modules", "deepl_glossary_ids", "cors_origins", "panel_embed_origins"), mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
 
-    @field_validator("supabase_url")
+    @field_validator("supabase_url", "supabase_public_url")
     @classmethod
-    def _without_slash(cls, value: str) -> str:
-        return value.rstrip("/")
+    def _without_slash(cls, value: str | None) -> str | None:
+        return value.rstrip("/") if value is not None else None
 
     @field_validator("supabase_secret_key")
     @classmethod
     def _not_public(cls, value: SecretStr) -> SecretStr:
         if value.get_secret_value().startswith("sb_publishable_"):
-            raise ValueError("publishable")
+            raise ValueError("a publishable key")
+        return value
+
+    @field_validator("supabase_publishable_key")
+    @classmethod
+    def _public(cls, value: SecretStr | None) -> SecretStr | None:
+        # Every visitor of the panel is given it.
+        if value is not None and _is_powerful(value.get_secret_value()):
+            raise ValueError("a secret key")
         return value
 
     @model_validator(mode="after")
@@ -121,6 +166,7 @@ class DeskSettings(BaseSettings):
     )
     supabase_publishable_key: SecretStr | None = None
     supabase_access_token: SecretStr | None = None
+    worker_url: str | None = _setting(None, "the address of a worker with an API", pattern=_URL)
 
     @property
     def key(self) -> SecretStr:
@@ -133,6 +179,33 @@ class DeskSettings(BaseSettings):
                 "SUPABASE_ACCESS_TOKEN."
             )
         return key
+
+
+class AlertSettings(BaseSettings):
+    """From where on `worker alerts` says something."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    alert_realtime_down_seconds: int = _whole(300, 1, 86400)
+    alert_pending_seconds: int = _whole(300, 1, 86400)
+    alert_failure_percent: float = _setting(10.0, "a number from 0 to 100", ge=0, le=100)
+    alert_failure_jobs: int = _whole(10, 1, 1000)
+    alert_window_seconds: int = _whole(3600, 60, 86400)
+    alert_queue_depth: int = _whole(20, 0, 1000)
+    alert_average_seconds: int = _whole(120, 1, 86400)
+    alert_stale_seconds: int = _whole(90, 31, 86400)
+
+    def arguments(self) -> dict[str, Any]:
+        """The same as arguments of `translation_alerts`."""
+        return {f"p_{name.removeprefix('alert_')}": value for name, value in self.model_dump().items()}
+
+
+def load_alerts(env_file: Path | None = Path(".env")) -> AlertSettings:
+    """The thresholds of `worker alerts`. Raises ConfigurationError."""
+    try:
+        return AlertSettings(_env_file=env_file)  # type: ignore[call-arg]  # pydantic-settings' own
+    except ValidationError as invalid:
+        raise errors.ConfigurationError(_sentence(AlertSettings, invalid)) from None
 
 
 def load_desk(env_file: Path | None = Path(".env")) -> DeskSettings:
@@ -166,8 +239,21 @@ def _sentence(model: type[BaseSettings], invalid: ValidationError) -> str:
     allowed = extra["allowed"] if isinstance(extra, dict) else ""
     if first["type"] == "missing":
         return f"{name.upper()} is not set; it must be {allowed}."
-    shown = "a publishable key" if "publishable" in first["msg"] else _shown(name, first["input"])
+    kind = str(first["msg"]).removeprefix("Value error, ")
+    shown = kind if kind in ("a publishable key", "a secret key") else _shown(name, first["input"])
     return f"{name.upper()} is {shown}; allowed: {allowed}."
+
+
+def _is_powerful(key: str) -> bool:
+    """Whether *key* may do more than a visitor: a secret key, or a legacy one of another role than anon."""
+    if key.startswith("sb_secret_"):
+        return True
+    try:
+        _, claims, _ = key.split(".")
+        role = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4))).get("role")
+    except (ValueError, AttributeError):
+        return False
+    return bool(role != "anon")
 
 
 def _shown(name: str, value: Any) -> str:

@@ -20,12 +20,12 @@ _LINE = re.compile(r"^(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
 class WorkerProcess:
     def __init__(self, pid: int, port: int, http: aiohttp.ClientSession) -> None:
         self.pid = pid
-        self._url = f"http://127.0.0.1:{port}/metrics"
+        self.url = f"http://127.0.0.1:{port}"
         self._http = http
 
     async def metrics(self, name: str) -> dict[str, float]:
         """The values of metric *name* by its labels as they stand there, `mode="realtime"`."""
-        async with self._http.get(self._url) as answer:
+        async with self._http.get(f"{self.url}/metrics") as answer:
             text = await answer.text()
         found = (match for line in text.splitlines() if (match := _LINE.match(line)) and match["name"] == name)
         return {match["labels"] or "": float(match["value"]) for match in found}

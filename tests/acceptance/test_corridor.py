@@ -339,7 +339,9 @@ async def test_a_provider_that_asks_to_wait_is_left_alone_and_nothing_is_counted
 ) -> None:
     user = project.user(credits=1000)
     server.throttle_seconds = 2
-    async with workers.with_provider(server, MAX_CONCURRENT_JOBS="1", MAX_CONCURRENT_LANGUAGES="1") as worker:
+    async with workers.with_provider(
+        server, MAX_CONCURRENT_JOBS="1", MAX_CONCURRENT_LANGUAGES="1", PROVIDER_WAIT_SECONDS="0"
+    ) as worker:
         await worker.says(LISTENING)
         first = create(project, user, "es", content="The lamp is lit.")
         second = create(project, user, "fr", content="The door is shut.")

@@ -14,7 +14,12 @@ NEEDED = {"SUPABASE_URL": "https://project.supabase.co", "SUPABASE_SECRET_KEY": 
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [*settings.Settings.model_fields, *settings.DeskSettings.model_fields, "supabase_service_role_key"]:
+    for name in [
+        *settings.Settings.model_fields,
+        *settings.DeskSettings.model_fields,
+        *settings.AlertSettings.model_fields,
+        "supabase_service_role_key",
+    ]:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
@@ -73,6 +78,31 @@ def test_a_publishable_key_is_refused_without_printing_it(set_env: Any) -> None:
     assert "sb_publishable_abc" not in sentence
 
 
+@pytest.mark.parametrize("key", ["sb_secret_x", "e30.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.c2ln"])
+def test_a_key_that_is_given_to_browsers_may_not_be_a_secret_one(set_env: Any, key: str) -> None:
+    set_env(SUPABASE_PUBLISHABLE_KEY=key)
+
+    said = refusal()
+    assert said.startswith("SUPABASE_PUBLISHABLE_KEY is a secret key; allowed: the project's publishable key")
+    assert key not in said
+
+
+@pytest.mark.parametrize("key", ["sb_publishable_x", "e30.eyJyb2xlIjoiYW5vbiJ9.c2ln"])
+def test_a_key_that_is_given_to_browsers_is_a_public_one(set_env: Any, key: str) -> None:
+    set_env(SUPABASE_PUBLISHABLE_KEY=key, CORS_ORIGINS="https://a.example.com, http://localhost:3000")
+
+    chosen = settings.load(None)
+    assert chosen.supabase_publishable_key is not None
+    assert chosen.cors_origins == ("https://a.example.com", "http://localhost:3000")
+
+
+@pytest.mark.parametrize("origin", ["app.example.com", "https://app.example.com/", "https://a.com https://b.com"])
+def test_an_origin_has_a_scheme_and_no_path(set_env: Any, origin: str) -> None:
+    set_env(CORS_ORIGINS=origin)
+
+    assert refusal().startswith("CORS_ORIGINS is ")
+
+
 def test_beats_must_fit_twice_into_a_lease(set_env: Any) -> None:
     set_env(BEAT_SECONDS="20", LEASE_SECONDS="30")
 
@@ -108,7 +138,8 @@ def test_the_example_lists_every_setting_with_its_default_and_a_reason(tmp_path:
     values = dict(line.split("=", 1) for line in lines if re.match(r"[A-Z_]+=", line))
     reasons = [lines[number - 1] for number, line in enumerate(lines) if re.match(r"[A-Z_]+=", line)]
 
-    assert set(values) == {name.upper() for name in settings.Settings.model_fields}
+    known = {*settings.Settings.model_fields, *settings.AlertSettings.model_fields}
+    assert set(values) == {name.upper() for name in known}
     assert all(re.match(r"#|[A-Z_]+=", above) for above in reasons)
 
     env_file = tmp_path / ".env"
@@ -117,6 +148,7 @@ def test_the_example_lists_every_setting_with_its_default_and_a_reason(tmp_path:
     defaults = settings.load(None, **{name.lower(): value for name, value in NEEDED.items()}).model_dump()
     del defaults["worker_id"]
     assert from_example == {**defaults, "supabase_url": "https://your-project.supabase.co"}
+    assert settings.load_alerts(env_file) == settings.load_alerts(None)
 
 
 def test_a_users_token_goes_with_the_publishable_key(monkeypatch: pytest.MonkeyPatch) -> None:

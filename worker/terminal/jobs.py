@@ -5,15 +5,22 @@
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
 from worker import errors
 
+if TYPE_CHECKING:
+    from worker.terminal import follow
+
 T = TypeVar("T")
+
+_ENDED: Final = ("completed", "failed", "cancelled")
+_LOOK_SECONDS: Final = 1.0
+_TOGETHER_SECONDS: Final = 0.5
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -65,13 +72,21 @@ def list_jobs(
     status: Annotated[str | None, typer.Option(help="Only these states, separated by commas.")] = None,
     subject: Annotated[str | None, typer.Option(help="Only jobs about this.")] = None,
     limit: Annotated[int, typer.Option(help="At most this many.")] = 20,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay and show what changes; Ctrl-C leaves.")] = False,
 ) -> None:
     """List jobs, newest first."""
     from worker.terminal import show
 
     states = [name.strip() for name in status.split(",")] if status else None
-    rows = _at_desk(lambda desk, _: desk.list_translation_jobs(status=states, subject=subject, limit=limit))
-    show.table(rows)
+
+    async def look(desk: Any) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = await desk.list_translation_jobs(status=states, subject=subject, limit=limit)
+        return rows
+
+    if watch:
+        _at_desk(lambda desk, _: _watch_list(lambda: look(desk)))
+    else:
+        show.table(_at_desk(lambda desk, _: look(desk)))
 
 
 @app.command("show")
@@ -110,15 +125,66 @@ def _read_options(text: str | None) -> Any:
 
 
 async def _watch(desk: Any, job_id: str) -> dict[str, Any]:
+    """Show bars until the job has ended: from a worker's stream if we know one, else by asking the database."""
     from worker.terminal import show
 
     with show.Bars() as bars:
-        while True:
-            job: dict[str, Any] = await desk.get_translation_job(job_id)
+        async for job in _live(desk, job_id):
             bars.update(job)
-            if job["status"] in ("completed", "failed", "cancelled"):
+            if job["status"] in _ENDED:
                 return job
-            await asyncio.sleep(1)
+    raise errors.WorkerError("There is no such job any more.")
+
+
+async def _live(desk: Any, job_id: str) -> AsyncIterator[dict[str, Any]]:
+    if (stream := _stream(f"/api/jobs/{job_id}/stream")) is not None:
+        async for name, data in stream.events():
+            if name == "job":
+                yield data
+            elif name == "snapshot":
+                yield data["jobs"][0]
+        return
+    while True:
+        yield await desk.get_translation_job(job_id)
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _watch_list(look: Callable[[], Awaitable[list[dict[str, Any]]]]) -> None:
+    """Show the list until somebody leaves. A stream says when to look again; without one it is done all the time."""
+    from worker.terminal import show
+
+    changed = asyncio.Event()
+    try:
+        with show.LiveTable() as table:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_note_changes(changed))
+                while True:
+                    table.update(await look())
+                    await changed.wait()
+                    changed.clear()
+                    await asyncio.sleep(_TOGETHER_SECONDS)  # what changes in the same moment is one look
+    except ExceptionGroup as group_of_one:
+        raise group_of_one.exceptions[0] from None
+
+
+async def _note_changes(changed: asyncio.Event) -> None:
+    if (stream := _stream("/api/stream")) is not None:
+        async for _ in stream.events():
+            changed.set()
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        changed.set()
+
+
+def _stream(path: str) -> "follow.Stream | None":
+    """The stream of the worker at WORKER_URL, for a signed-in user; None: there is none to follow."""
+    from worker import settings
+    from worker.terminal import follow
+
+    chosen = settings.load_desk(Path(".env"))
+    if chosen.worker_url is None or chosen.supabase_access_token is None:
+        return None
+    return follow.Stream(chosen.worker_url, chosen.supabase_access_token.get_secret_value(), path)
 
 
 def _at_desk(call: Callable[[Any, bool], Awaitable[T]]) -> T:

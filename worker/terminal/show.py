@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text  # what people typed is never markup
@@ -17,6 +18,32 @@ _ENDED = ("completed", "failed", "cancelled")
 
 
 def table(jobs: Sequence[Mapping[str, Any]]) -> None:
+    _console.print(_table(jobs))
+
+
+class LiveTable:
+    """The same table, kept current in its place. A context manager."""
+
+    def __init__(self) -> None:
+        self._live = Live(console=_console, auto_refresh=False)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def update(self, jobs: Sequence[Mapping[str, Any]]) -> None:
+        if _console.is_terminal:
+            self._live.update(_table(jobs), refresh=True)
+        else:  # nothing can be redrawn in a pipe
+            table(jobs)
+
+
+def _table(jobs: Sequence[Mapping[str, Any]]) -> Table:
     shown = Table("created", box=None)
     shown.add_column("id", no_wrap=True, min_width=36)  # somebody will want to copy it
     for name in ("status", "progress", "languages", "title"):
@@ -25,7 +52,7 @@ def table(jobs: Sequence[Mapping[str, Any]]) -> None:
         languages = ",".join(job.get("target_languages") or ())
         created = str(job["created_at"])[:19].replace("T", " ")
         shown.add_row(created, job["id"], job["status"], f"{job['progress']}%", languages, Text(job.get("title") or ""))
-    _console.print(shown)
+    return shown
 
 
 def job(job: Mapping[str, Any]) -> None:
