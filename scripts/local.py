@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -72,3 +73,10 @@ async def stack(home: Path, *, admin_key: str | None = None) -> AsyncIterator[di
 def worker_environment(env: Mapping[str, str], **settings: str) -> dict[str, str]:
     """What a worker gets to know of a stack: its address and the key, nothing more."""
     return {name: env[name] for name in ("SUPABASE_URL", "SUPABASE_SECRET_KEY")} | settings
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
