@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from worker.devstack.postgres import Cluster
 hypothesis.settings.register_profile("default", max_examples=200, deadline=None)
 hypothesis.settings.register_profile("nightly", max_examples=10_000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# Who starts us in the background of a script ignores SIGINT for us, and every process of a test would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 INSTALL = (ROOT / "sql/install.sql").read_text()
