@@ -13,17 +13,22 @@ from scripts import local
 from scripts.benches.telling import Figures, spread
 
 
+def add_bench_add(database_url: str) -> None:
+    """The trivial procedure `bench_add(a, b)`: what a call costs besides its work."""
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute(
+            """create or replace function public.bench_add(a int, b int) returns int language sql
+               set search_path = '' as $$ select a + b $$;
+               grant execute on function public.bench_add(int, int) to service_role;
+               notify pgrst, 'reload schema'"""
+        )
+
+
 async def run(home: Path, _args: Sequence[str]) -> Figures:
     """Trivial procedure calls a second: 8 connections, the secret key, rounds of 3 s."""
     rates = []
     async with local.stack(home) as env:
-        with psycopg.connect(env["DATABASE_URL"], autocommit=True) as owner:
-            owner.execute(
-                """create or replace function public.bench_add(a int, b int) returns int language sql
-                   set search_path = '' as $$ select a + b $$;
-                   grant execute on function public.bench_add(int, int) to service_role;
-                   notify pgrst, 'reload schema'"""
-            )
+        add_bench_add(env["DATABASE_URL"])
         url = f"{env['SUPABASE_URL']}/rest/v1/rpc/bench_add"
         headers = {"apikey": env["SUPABASE_SECRET_KEY"], "Content-Profile": "public"}
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=8), headers=headers) as client:

@@ -5,9 +5,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import psycopg
-
 from scripts import local
+from scripts.benches import gateway
 from scripts.benches.telling import Figures, latency
 from worker.rpc import Rpc
 from worker.rpc_direct import DirectRpc
@@ -21,13 +20,7 @@ async def run(home: Path, _args: Sequence[str]) -> Figures:
     """Milliseconds and processor time of a trivial call, one after the other, in interleaved rounds."""
     figures: Figures = {}
     async with local.stack(home) as env:
-        with psycopg.connect(env["DATABASE_URL"], autocommit=True) as owner:
-            owner.execute(
-                """create or replace function public.bench_add(a int, b int) returns int language sql
-                   set search_path = '' as $$ select a + b $$;
-                   grant execute on function public.bench_add(int, int) to service_role;
-                   notify pgrst, 'reload schema'"""
-            )
+        gateway.add_bench_add(env["DATABASE_URL"])
         where = (env["SUPABASE_URL"], env["SUPABASE_SECRET_KEY"])
         roads: dict[str, Rpc] = {"direct": DirectRpc(*where), "official": OfficialRpc(*where)}
         times: dict[str, list[float]] = {name: [] for name in roads}

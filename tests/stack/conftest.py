@@ -1,8 +1,6 @@
 """One stack for all tests of this folder, in a thread of its own; each test makes its own users and topics."""
 
-import asyncio
 import itertools
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import psycopg
 import pytest
 from supabase import AsyncClientOptions, acreate_client
 
+from tests.support import stacks
 from worker.devstack.postgres import Cluster
 from worker.devstack.stack import Stack
 
@@ -43,17 +42,8 @@ def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         admin_key="sesame",
         cluster=cluster,
     )
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        asyncio.run_coroutine_threadsafe(running.__aenter__(), loop).result()
+    with stacks.in_thread(running):
         yield running
-        asyncio.run_coroutine_threadsafe(running.__aexit__(None, None, None), loop).result()
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 @pytest.fixture

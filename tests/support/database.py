@@ -204,6 +204,19 @@ def _refused(error: psycopg.Error) -> Exception:
     return Refused(error.sqlstate, diag.message_detail or "", diag.message_primary or "", diag.message_hint or "")
 
 
+def claim(database: Database) -> Row:
+    """Do as a worker does: claim the next translation, which must be there."""
+    (job,) = database.rpc(
+        "claim_translation_jobs",
+        p_worker_id="w1",
+        p_limit=1,
+        p_lease_ms=60_000,
+        p_job_types=["translation"],
+        p_claim_id=str(uuid.uuid4()),
+    )
+    return dict(job)
+
+
 def outcomes(job: Row, outcome: str, items: Sequence[str] | None = None, **more: Any) -> list[Row]:
     """Entries for `record_translation_results`: the same *outcome* for each of *items* of a claimed job."""
     names = items if items is not None else [item["item"] for item in job["items"]]

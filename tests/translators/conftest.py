@@ -47,6 +47,14 @@ def asked(*texts: str, source: str | None = "en", target: str = "es", **more: ob
     return TranslationRequest(texts or ("Hello",), source, target, "text", **more)  # type: ignore[arg-type]
 
 
+async def refused(translator: Provider, request: TranslationRequest | None = None) -> errors.ItemError:
+    """How *translator* fails; it never shows its key, which is called SECRET."""
+    with pytest.raises(errors.ItemError) as failed:
+        await translator.translate(request or asked())
+    assert "SECRET" not in repr(failed.value)
+    return failed.value
+
+
 def error(error_class: str, seconds: float | None = None) -> errors.ItemError:
     return errors.ItemError(error_class, "no", seconds)
 

@@ -8,8 +8,7 @@ import aiohttp
 import pytest
 
 from tests.support.providers import Call, ProviderServer, serving
-from tests.translators.conftest import asked
-from worker import errors
+from tests.translators.conftest import asked, refused
 from worker.translators.base import TooLong
 from worker.translators.deepl import DeepL
 
@@ -44,13 +43,6 @@ async def server() -> AsyncIterator[ProviderServer]:
 @pytest.fixture
 def deepl(session: aiohttp.ClientSession, server: ProviderServer) -> DeepL:
     return DeepL(session, "SECRET:fx", url=server.url)
-
-
-async def failure(deepl: DeepL, **more: Any) -> errors.ItemError:
-    with pytest.raises(errors.ItemError) as failed:
-        await deepl.translate(asked(**more))
-    assert "SECRET" not in repr(failed.value)
-    return failed.value
 
 
 async def test_markers_travel_as_ignored_elements_and_markup_as_text(deepl: DeepL, server: ProviderServer) -> None:
@@ -118,8 +110,8 @@ async def test_a_source_is_a_base_language_and_a_target_its_variant(
 
 
 async def test_what_it_does_not_list_is_refused_without_a_call(deepl: DeepL, server: ProviderServer) -> None:
-    assert (await failure(deepl, target="jv")).error_class == "unsupported_language"
-    assert (await failure(deepl, source="sr-Latn", target="de")).error_class == "unsupported_language"
+    assert (await refused(deepl, asked(target="jv"))).error_class == "unsupported_language"
+    assert (await refused(deepl, asked(source="sr-Latn", target="de"))).error_class == "unsupported_language"
     assert server.posts == []
 
 
@@ -170,20 +162,20 @@ async def test_a_status_means_a_class(
 ) -> None:
     server.then(status, body)
 
-    assert (await failure(deepl, target="de")).error_class == error_class
+    assert (await refused(deepl, asked(target="de"))).error_class == error_class
 
 
 @pytest.mark.parametrize("status", [413, 414])
 async def test_a_request_that_is_too_large_asks_for_less(deepl: DeepL, server: ProviderServer, status: int) -> None:
     server.then(status, "")
 
-    assert isinstance(await failure(deepl, target="de"), TooLong)
+    assert isinstance(await refused(deepl, asked(target="de")), TooLong)
 
 
 async def test_its_wait_is_read_though_its_own_client_does_not(deepl: DeepL, server: ProviderServer) -> None:
     server.then(429, "", Retry_After="7")
 
-    assert (await failure(deepl, target="de")).retry_after_seconds == 7.0
+    assert (await refused(deepl, asked(target="de"))).retry_after_seconds == 7.0
 
 
 async def test_the_kind_of_key_chooses_the_host(session: aiohttp.ClientSession) -> None:

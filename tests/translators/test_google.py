@@ -7,8 +7,7 @@ import aiohttp
 import pytest
 
 from tests.support.providers import Call, ProviderServer, serving
-from tests.translators.conftest import asked
-from worker import errors
+from tests.translators.conftest import asked, refused
 from worker.translators.base import TooLong
 from worker.translators.google import Google
 
@@ -33,13 +32,6 @@ async def server() -> AsyncIterator[ProviderServer]:
 @pytest.fixture
 def google(session: aiohttp.ClientSession, server: ProviderServer) -> Google:
     return Google(session, "SECRET", url=server.url)
-
-
-async def failure(google: Google, **more: Any) -> errors.ItemError:
-    with pytest.raises(errors.ItemError) as failed:
-        await google.translate(asked(**more))
-    assert "SECRET" not in repr(failed.value)
-    return failed.value
 
 
 async def test_the_key_is_in_a_header_and_the_text_is_text(google: Google, server: ProviderServer) -> None:
@@ -81,7 +73,7 @@ async def test_a_tag_is_sent_as_googles_code(google: Google, server: ProviderSer
 async def test_another_script_or_a_near_language_is_refused_without_a_call(
     google: Google, server: ProviderServer, target: str
 ) -> None:
-    assert (await failure(google, target=target)).error_class == "unsupported_language"
+    assert (await refused(google, asked(target=target))).error_class == "unsupported_language"
     assert server.posts == []
 
 
@@ -126,7 +118,7 @@ async def test_an_error_means_a_class(
     google: Google, server: ProviderServer, status: int, body: Any, error_class: str
 ) -> None:
     server.then(status, body)
-    failed = await failure(google)
+    failed = await refused(google)
 
     assert failed.error_class == error_class
     assert not isinstance(failed, TooLong)
@@ -141,10 +133,10 @@ async def test_a_request_that_is_too_large_asks_for_less(
 ) -> None:
     server.then(status, body)
 
-    assert isinstance(await failure(google), TooLong)
+    assert isinstance(await refused(google), TooLong)
 
 
 async def test_the_wait_inside_the_error_is_read(google: Google, server: ProviderServer) -> None:
     server.then(429, said(429, "no", details=[{"@type": "RetryInfo", "retryDelay": "12s"}]))
 
-    assert (await failure(google)).retry_after_seconds == 12.0
+    assert (await refused(google)).retry_after_seconds == 12.0

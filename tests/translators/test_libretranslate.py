@@ -7,9 +7,8 @@ import aiohttp
 import pytest
 
 from tests.support.providers import Call, ProviderServer, serving
-from tests.translators.conftest import QuickClock, asked
-from worker import errors
-from worker.translators.base import TooLong, TranslationRequest
+from tests.translators.conftest import QuickClock, asked, refused
+from worker.translators.base import TooLong
 from worker.translators.libretranslate import LibreTranslate
 
 
@@ -32,13 +31,6 @@ async def server() -> AsyncIterator[ProviderServer]:
 @pytest.fixture
 def translator(session: aiohttp.ClientSession, server: ProviderServer) -> LibreTranslate:
     return LibreTranslate(session, server.url + "/", "SECRET")
-
-
-async def failure_of(translator: LibreTranslate, request: TranslationRequest | None = None) -> errors.ItemError:
-    with pytest.raises(errors.ItemError) as failure:
-        await translator.translate(request or asked())
-    assert "SECRET" not in repr(failure.value)
-    return failure.value
 
 
 async def test_a_batch_is_one_call_and_keeps_its_order(translator: LibreTranslate, server: ProviderServer) -> None:
@@ -122,7 +114,7 @@ async def test_the_codes_of_old_servers_are_understood(translator: LibreTranslat
 async def test_a_language_that_is_only_near_is_refused_before_a_call(
     translator: LibreTranslate, server: ProviderServer, source: str | None, target: str
 ) -> None:
-    failure = await failure_of(translator, asked(source=source, target=target))
+    failure = await refused(translator, asked(source=source, target=target))
 
     assert failure.error_class == "unsupported_language"
     assert server.posts == []
@@ -148,7 +140,7 @@ async def test_a_status_means_a_class(
 ) -> None:
     server.then(status, {"error": error})
 
-    assert (await failure_of(translator)).error_class == error_class
+    assert (await refused(translator)).error_class == error_class
 
 
 @pytest.mark.parametrize(("status", "error"), [(413, ""), (400, "Invalid request: request (9) exceeds text limit (5)")])
@@ -157,20 +149,20 @@ async def test_a_request_that_is_too_large_asks_for_less(
 ) -> None:
     server.then(status, {"error": error})
 
-    assert isinstance(await failure_of(translator), TooLong)
+    assert isinstance(await refused(translator), TooLong)
 
 
 async def test_the_wait_the_server_asks_for_is_read(translator: LibreTranslate, server: ProviderServer) -> None:
     server.then(429, {"error": "Slowdown"}, Retry_After="7")
 
-    assert (await failure_of(translator)).retry_after_seconds == 7.0
+    assert (await refused(translator)).retry_after_seconds == 7.0
 
 
 @pytest.mark.parametrize("body", ["<h1>Just a moment</h1>", [], {"translatedText": [None]}, {"translatedText": 3}])
 async def test_what_is_no_answer_is_an_overload(translator: LibreTranslate, server: ProviderServer, body: Any) -> None:
     server.then(200, body)
 
-    assert (await failure_of(translator)).error_class == "overloaded"
+    assert (await refused(translator)).error_class == "overloaded"
 
 
 async def test_a_wrong_secret_is_answered_with_an_emoji_and_left_to_be_counted(

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from tests.support.providers import Call, ProviderServer, serving
-from tests.translators.conftest import asked
+from tests.translators.conftest import asked, refused
 from worker import errors
 from worker.translators.base import TooLong
 from worker.translators.openai import OpenAI
@@ -41,13 +41,6 @@ async def server() -> AsyncIterator[ProviderServer]:
 @pytest.fixture
 def openai(session: aiohttp.ClientSession, server: ProviderServer) -> OpenAI:
     return OpenAI(session, "gpt-test", api_key="sk-SECRET", url=f"{server.url}/v1/")
-
-
-async def failure(openai: OpenAI) -> errors.ItemError:
-    with pytest.raises(errors.ItemError) as failed:
-        await openai.translate(asked())
-    assert "SECRET" not in repr(failed.value)
-    return failed.value
 
 
 async def test_a_call_says_all_that_matters_and_its_answer_is_matched_by_ids(
@@ -128,7 +121,7 @@ async def test_the_form_steps_down_once_and_stays_there(openai: OpenAI, server: 
 async def test_a_form_that_did_not_help_is_not_remembered(openai: OpenAI, server: ProviderServer) -> None:
     for _ in range(3):
         server.then(400, {"error": {"message": "the text says response_format"}})
-    assert (await failure(openai)).error_class == "bad_request"
+    assert (await refused(openai)).error_class == "bad_request"
     await openai.translate(asked())
 
     assert server.bodies[-1]["response_format"]["type"] == "json_schema"
@@ -198,12 +191,12 @@ async def test_a_good_status_may_be_no_answer(
 ) -> None:
     server.then(200, body)
 
-    assert (await failure(openai)).error_class == error_class
+    assert (await refused(openai)).error_class == error_class
 
 
 async def test_an_answer_that_was_cut_off_asks_for_less(openai: OpenAI, server: ProviderServer) -> None:
     server.then(200, completion('{"items": [{"id": 0, "te', "length"))
-    failed = await failure(openai)
+    failed = await refused(openai)
 
     assert isinstance(failed, TooLong)
     assert failed.error_class == "bad_output"
@@ -262,7 +255,7 @@ async def test_an_error_means_a_class(
     openai: OpenAI, server: ProviderServer, status: int, body: Any, error_class: str
 ) -> None:
     server.then(status, body)
-    failed = await failure(openai)
+    failed = await refused(openai)
 
     assert failed.error_class == error_class
     assert not isinstance(failed, TooLong)
@@ -281,7 +274,7 @@ async def test_a_text_beyond_the_models_window_asks_for_less(
     openai: OpenAI, server: ProviderServer, status: int, body: Any
 ) -> None:
     server.then(status, body)
-    failed = await failure(openai)
+    failed = await refused(openai)
 
     assert isinstance(failed, TooLong)
     assert failed.error_class == "bad_request"
@@ -302,7 +295,7 @@ async def test_the_wait_is_read_in_every_spelling(
 ) -> None:
     server.then(429, body, **headers)
 
-    assert (await failure(openai)).retry_after_seconds == seconds
+    assert (await refused(openai)).retry_after_seconds == seconds
 
 
 @pytest.mark.parametrize("target", ["und", "x-klingon", "en-x-elvish"])

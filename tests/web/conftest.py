@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests.conftest import INSTALL
+from tests.support import stacks
 from tests.support.database import Database
 from tests.web import site as sites
 from worker.devstack.postgres import Cluster
@@ -18,17 +18,8 @@ from worker.devstack.stack import Stack
 def web_stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A running stack with the project's SQL. Its event loop is not the tests', as in real use."""
     running = Stack(tmp_path_factory.mktemp("web"), database="web", sql=[INSTALL], changes_idle_ms=100, cluster=cluster)
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        asyncio.run_coroutine_threadsafe(running.__aenter__(), loop).result()
+    with stacks.in_thread(running):
         yield running
-        asyncio.run_coroutine_threadsafe(running.__aexit__(None, None, None), loop).result()
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 @pytest.fixture

@@ -5,20 +5,13 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from tests.support.database import outcomes
+from tests.support.database import claim, outcomes
 from tests.web.site import Site, User
 
 
 def work(site: Site, outcome: str = "completed", items: list[str] | None = None, **more: Any) -> None:
     """Do as a worker does: claim the next job and hand in *items* (all of them)."""
-    (job,) = site.project.rpc(
-        "claim_translation_jobs",
-        p_worker_id="w1",
-        p_limit=1,
-        p_lease_ms=60_000,
-        p_job_types=["translation"],
-        p_claim_id=site.project.value("select gen_random_uuid()::text"),
-    )
+    job = claim(site.project)
     site.project.rpc("record_translation_results", p_worker_id="w1", p_results=outcomes(job, outcome, items, **more))
 
 

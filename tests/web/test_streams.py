@@ -4,30 +4,17 @@ import contextlib
 import json
 import socket
 import time
-import uuid
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.database import outcomes
+from tests.support.database import claim, outcomes
 from tests.support.waiting import until
 from tests.web.site import EventReader, Site, User
 from worker import errors
 from worker.web import events, streams
 from worker.web import hub as hubs
-
-
-def claim(site: Site) -> Any:
-    (job,) = site.project.rpc(
-        "claim_translation_jobs",
-        p_worker_id="w1",
-        p_limit=1,
-        p_lease_ms=60_000,
-        p_job_types=["translation"],
-        p_claim_id=str(uuid.uuid4()),
-    )
-    return job
 
 
 def record(site: Site, entries: list[dict[str, Any]]) -> None:
@@ -60,7 +47,7 @@ async def test_a_users_stream_shows_what_is_there_what_comes_and_how_it_ends(sit
             "reserved": 30,
         }
 
-        job = claim(site)
+        job = claim(site.project)
         progress(site, job, 40)
         seen = await live.until(lambda name, data: name == "job" and data["progress"] == 40)
         assert (seen["id"], seen["status"], seen["chunks_done"], seen["chunks_total"]) == (old, "processing", 40, 100)
@@ -73,7 +60,7 @@ async def test_a_job_that_comes_and_goes_between_two_looks_is_told(site: Site, a
     async with ada.stream() as live:
         await opened(live)
         job = ada.job("es")
-        record(site, outcomes(claim(site), "completed"))
+        record(site, outcomes(claim(site.project), "completed"))
 
         seen = await live.until(lambda name, data: name == "job" and data["id"] == job)
         assert seen["status"] == "completed"
@@ -83,7 +70,7 @@ async def test_a_jobs_stream_ends_with_the_job(site: Site, ada: User) -> None:
     job, other = ada.job("es", "fr"), ada.job("de")
     async with ada.stream(f"/api/jobs/{job}/stream") as live:
         assert [shown["id"] for shown in (await opened(live))["jobs"]] == [job]
-        running = claim(site)
+        running = claim(site.project)
         record(site, outcomes(running, "completed", ["es"]))
         seen = await live.until(lambda name, data: name == "job" and data["items"][0]["status"] == "completed")
         assert seen["status"] == "processing"
@@ -263,7 +250,7 @@ async def test_a_database_in_trouble_does_not_end_a_stream(site: Site, ada: User
         asked = len(site.service.calls)
         await until(lambda: len(site.service.calls) > asked, "a question in vain")
         job = ada.job("es")
-        record(site, outcomes(claim(site), "completed"))
+        record(site, outcomes(claim(site.project), "completed"))
         site.service.trouble = None
 
         assert (await live.named("job", seconds=20))["id"] == job

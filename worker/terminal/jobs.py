@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import typer
 
 from worker import errors
+from worker.terminal import operator
 
 if TYPE_CHECKING:
     from worker.terminal import follow
@@ -189,7 +190,7 @@ def _stream(path: str) -> "follow.Stream | None":
 
 def _at_desk(call: Callable[[Any, bool], Awaitable[T]]) -> T:
     """Run *call* with a `JobDesk` and whether it speaks for a user; database refusals become sentences."""
-    from worker import cures, settings
+    from worker import settings
     from worker.rpc_official import OfficialRpc
     from worker.store import JobDesk
 
@@ -210,10 +211,6 @@ def _at_desk(call: Callable[[Any, bool], Awaitable[T]]) -> T:
             await desk.close()
 
     try:
-        return asyncio.run(session())
-    except errors.StoreRefused as refusal:
-        raise errors.WorkerError(refusal.message) from refusal
-    except errors.StoreError as error:
-        raise errors.WorkerError(cures.cure(error)) from error
+        return operator.answered(session())
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

@@ -3,9 +3,9 @@ How an operator's command reaches the project: the address and the secret key of
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from worker import errors
 from worker.rpc import Rpc
@@ -25,7 +25,6 @@ def address_and_key() -> tuple[str, str]:
 
 def asked(call: Callable[[Rpc], Awaitable[T]]) -> T:
     """The answer of *call*. Raises WorkerError with a sentence for a person."""
-    from worker import cures
     from worker.rpc_direct import DirectRpc
 
     url, key = address_and_key()
@@ -37,8 +36,15 @@ def asked(call: Callable[[Rpc], Awaitable[T]]) -> T:
         finally:
             await rpc.close()
 
+    return answered(session())
+
+
+def answered(work: Coroutine[Any, Any, T]) -> T:
+    """Run *work*. Raises WorkerError with a sentence for a person where the database did not do it."""
+    from worker import cures
+
     try:
-        return asyncio.run(session())
+        return asyncio.run(work)
     except errors.StoreRefused as refusal:
         raise errors.WorkerError(refusal.message) from refusal
     except errors.StoreError as error:

@@ -15,9 +15,9 @@ import aiohttp
 
 from worker import clock as clocks
 from worker import errors
-from worker.translators.base import Pairs, Provider, TooLong, TranslationAnswer, TranslationRequest
+from worker.translators.base import TooLong, TranslationAnswer, TranslationRequest
 from worker.translators.batches import batches
-from worker.translators.listing import Listing
+from worker.translators.listing import Listed, Listing
 from worker.translators.tags import Directory
 from worker.translators.wire import Reply, Wire
 
@@ -36,7 +36,7 @@ _ALIASES: Final = {"ZH": "zh-Hans", "ZH-HANS": "zh-Hans", "ZH-HANT": "zh-Hant"}
 _SOURCES_MORE: Final = {"zh-Hant": "ZH"}
 
 
-class DeepL(Provider):
+class DeepL(Listed):
     name = "deepl"
     follows_formality = True
 
@@ -57,13 +57,6 @@ class DeepL(Provider):
         self._glossary_ids = tuple(glossary_ids)
         self.version = "1" + "".join(f"+{name}" for name in sorted(glossary_ids))
         self._listing = Listing(self._load, clock)
-
-    @property
-    def languages(self) -> Pairs:
-        return self._listing.directory.pairs
-
-    async def prepare(self) -> None:
-        await self._listing.fresh()
 
     async def translate(self, request: TranslationRequest) -> TranslationAnswer:
         directory = await self._listing.fresh()

@@ -14,9 +14,9 @@ import aiohttp
 from worker import clock as clocks
 from worker import errors
 from worker.translators import bodies
-from worker.translators.base import Pairs, Provider, TooLong, TranslationAnswer, TranslationRequest
+from worker.translators.base import TooLong, TranslationAnswer, TranslationRequest
 from worker.translators.batches import batches
-from worker.translators.listing import Listing
+from worker.translators.listing import Listed, Listing
 from worker.translators.tags import Directory
 from worker.translators.wire import Reply, Wire
 
@@ -35,7 +35,7 @@ _EMPTY: Final = frozenset({"dailyLimitExceeded", "dailyLimitExceededUnreg", "quo
 _NO_KEY: Final = frozenset({"keyInvalid", "API_KEY_INVALID", "keyExpired"})
 
 
-class Google(Provider):
+class Google(Listed):
     name = "google"
 
     def __init__(
@@ -45,13 +45,6 @@ class Google(Provider):
         self._url = url.rstrip("/") + _PATH
         self._headers = {"X-Goog-Api-Key": api_key}
         self._listing = Listing(self._load, clock)
-
-    @property
-    def languages(self) -> Pairs:
-        return self._listing.directory.pairs
-
-    async def prepare(self) -> None:
-        await self._listing.fresh()
 
     async def translate(self, request: TranslationRequest) -> TranslationAnswer:
         directory = await self._listing.fresh()

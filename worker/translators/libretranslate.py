@@ -14,9 +14,9 @@ import aiohttp
 
 from worker import clock as clocks
 from worker import errors
-from worker.translators.base import Pairs, Provider, TooLong, TranslationAnswer, TranslationRequest
+from worker.translators.base import TooLong, TranslationAnswer, TranslationRequest
 from worker.translators.batches import batches
-from worker.translators.listing import Listing
+from worker.translators.listing import Listed, Listing
 from worker.translators.tags import Directory
 from worker.translators.wire import Reply, Wire
 
@@ -28,7 +28,7 @@ _BYTES_MAX: Final = 64 * 1024
 _ALIASES: Final = {"zh": "zh-Hans", "zt": "zh-Hant", "pb": "pt-BR"}
 
 
-class LibreTranslate(Provider):
+class LibreTranslate(Listed):
     name = "libretranslate"
     version = ""
 
@@ -44,13 +44,6 @@ class LibreTranslate(Provider):
         self._url = url.rstrip("/")
         self._api_key = api_key
         self._listing = Listing(self._load, clock)
-
-    @property
-    def languages(self) -> Pairs:
-        return self._listing.directory.pairs
-
-    async def prepare(self) -> None:
-        await self._listing.fresh()
 
     async def translate(self, request: TranslationRequest) -> TranslationAnswer:
         directory = await self._listing.fresh()

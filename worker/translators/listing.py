@@ -10,6 +10,7 @@ from loguru import logger
 
 from worker import clock as clocks
 from worker import errors
+from worker.translators.base import Pairs, Provider
 from worker.translators.tags import Directory
 
 KEEP_SECONDS: Final = 24 * 3600.0
@@ -52,3 +53,16 @@ class Listing:
                 raise
             logger.debug("Languages not listed anew; the old list stays", error=error.error_class)
             self._deadline = self._clock.monotonic() + AGAIN_SECONDS
+
+
+class Listed(Provider):
+    """A provider that says itself which languages it has, in its `_listing`."""
+
+    _listing: Listing
+
+    @property
+    def languages(self) -> Pairs:
+        return self._listing.directory.pairs
+
+    async def prepare(self) -> None:
+        await self._listing.fresh()

@@ -32,7 +32,6 @@ STREAMS_OF_A_USER_MAX: Final = 20
 KEPT_SECONDS: Final = 60.0
 # A transaction may commit that long after the time it stamps.
 _OVERLAP_SECONDS: Final = 3.0
-_KEPT_MAX: Final = 1000
 _BATCH: Final = 10
 
 Watch = Callable[[list[str], list[str], int], Awaitable[Mapping[str, Any]]]

@@ -20,7 +20,7 @@ import pytest_asyncio
 
 from tests.conftest import INSTALL
 from tests.support import npm
-from tests.support.database import Database, outcomes
+from tests.support.database import Database, claim, outcomes
 from tests.support.waiting import until
 from worker.devstack.orders import Order
 from worker.devstack.postgres import Cluster
@@ -100,15 +100,7 @@ class Project:
         return str(row["id"])
 
     def claim(self) -> Any:
-        (job,) = self.database.rpc(
-            "claim_translation_jobs",
-            p_worker_id="w1",
-            p_limit=1,
-            p_lease_ms=60_000,
-            p_job_types=["translation"],
-            p_claim_id=str(uuid.uuid4()),
-        )
-        return job
+        return claim(self.database)
 
     def record(self, entries: list[dict[str, Any]]) -> None:
         self.database.rpc("record_translation_results", p_worker_id="w1", p_results=entries)
