@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -395,6 +396,31 @@ async def test_two_jobs_with_the_same_text_make_one_call(make_context: MakeConte
     assert sorted(result.cached_chars for result in results) == [0, results[0].total_chars]
     # Nobody had paid when the second looked: both are billed.
     assert [result.billed_chars for result in results] == [results[0].total_chars] * 2
+
+
+async def test_a_text_that_lands_while_the_memory_is_asked_is_not_asked_for_again(make_context: MakeContext) -> None:
+    translator = Scripted()
+    handle = handler(translator)
+    memory: dict[str, models.Recalled] = {}
+    first, second = (make_context("Hello there", memory=memory) for _ in range(2))
+    first_is_done = asyncio.Event()
+    ask_memory = second.recall
+
+    async def answered_late(keys: Sequence[str]) -> Mapping[str, models.Recalled]:
+        known = await ask_memory(keys)
+        if not translator.asked:  # the answer stands, and is on its way for as long as the other one takes
+            await first_is_done.wait()
+        return known
+
+    second.recall = answered_late  # type: ignore[method-assign]
+    late = asyncio.create_task(handle(second))
+    await asyncio.sleep(0)
+    early = asyncio.create_task(handle(first))
+    await asyncio.wait({early}, timeout=0.2)
+    first_is_done.set()
+    await asyncio.gather(early, late)
+
+    assert len(translator.asked) == 1
 
 
 async def test_another_users_text_is_not_waited_for(make_context: MakeContext) -> None:

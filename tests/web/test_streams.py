@@ -136,6 +136,7 @@ async def test_a_job_that_is_deleted_is_gone(site: Site, ada: User) -> None:
     async with ada.stream() as live, ada.stream(f"/api/jobs/{job}/stream") as alone:
         await opened(live)
         await opened(alone)
+        progress(site, claim(site.project), 40)
         await live.named("job")
         site.project.run("delete from public.translation_jobs where id = %s", job)
 
@@ -144,10 +145,10 @@ async def test_a_job_that_is_deleted_is_gone(site: Site, ada: User) -> None:
 
 
 async def test_who_comes_back_is_told_what_was_missed(site: Site, ada: User) -> None:
-    job = ada.job("es")
     async with ada.stream() as live, ada.stream() as other:
         await opened(live)
         await opened(other)
+        job = ada.job("es")
         await live.named("job")
         last_id = live.last_id
         live.answer.close()
@@ -160,9 +161,9 @@ async def test_who_comes_back_is_told_what_was_missed(site: Site, ada: User) -> 
 
 
 async def test_what_happened_while_nobody_listened_is_told_to_who_comes_back(site: Site, ada: User) -> None:
-    job = ada.job("es")
     async with ada.stream() as live:
         await opened(live)
+        job = ada.job("es")
         await live.named("job")
         last_id = live.last_id
     await until(lambda: site.hub.listeners == 0, "it is known that nobody listens")

@@ -145,8 +145,7 @@ class _Translation:
         self._plan = await self._shared_plan()
         self._known = _Known(self._plan.chars)
         self._wanted, self._keys = await self._aside(self._name_everything)
-        await self._recall(self._wanted)
-        await self._translate_the_rest()
+        await self._find_everything()
         found = await self._review()
         content = await self._aside(self._plan.assemble, self._known.texts, self._target)
         await self._take_over_unpaid()
@@ -189,7 +188,7 @@ class _Translation:
 
     # From the memory
 
-    async def _recall(self, names: Mapping[str, Any]) -> None:
+    async def _recall(self, names: Iterable[str]) -> None:
         """Take what the memory knows of *names* and what still fits its text."""
         by_key = {self._keys[name]: name for name in names}
         if not by_key:
@@ -210,24 +209,32 @@ class _Translation:
 
     # From the translator
 
-    async def _translate_the_rest(self) -> None:
-        """Translate what is not known yet; what somebody else is at is waited for and looked up, not asked for."""
+    async def _find_everything(self) -> None:
+        """
+        Look up or translate every piece; what somebody else is at is waited for and then looked up.
+
+        A piece is taken on before it is looked up: whoever had it before us has stored it by then. The other way
+        round, it could be stored and given up between our two steps, and would be asked for twice.
+        """
         while missing := self._missing():
             ids = {self._id(name): name for name in missing}
             with self._flights.of(ids) as flight:
                 self._flight = flight
                 own = [ids[name] for name in flight.mine]
-                await self._translate([self._wanted[name] for name in own])
+                await self._recall(own)
+                flight.land(self._id(name) for name in own if name in self._known.texts)
+                await self._translate([self._wanted[name] for name in own if name not in self._known.texts])
                 self._flight = None
             self._left_out.update(name for name in own if name not in self._known.texts)  # optional, and no good
             await flight.others_landed()
-            await self._recall({ids[other]: None for other in flight.theirs})
 
     def _missing(self) -> list[str]:
         known = self._known.texts
         return [name for name in self._wanted if name not in known and name not in self._left_out]
 
     async def _translate(self, pieces: Sequence[Piece]) -> None:
+        if not pieces:
+            return
         batches = list(chunks.batches(pieces, lambda piece: len(piece.protected.text)))
         self._chunks_total += len(batches)
         self._progress()
