@@ -13,12 +13,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from loguru import logger
+
 from worker.devstack.audience import as_identity
 from worker.devstack.faults import Faults
 from worker.devstack.keys import Identity
-from worker.devstack.pipeline import Pool, Refused, Statement
+from worker.devstack.pipeline import Disconnected, Pool, PoolExhausted, Refused, Statement
 
 NOTIFY_CHANNEL = "devstack_broadcast"
+
+_RETRY_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,16 @@ class DatabaseRoad:
             await self._news.wait()
             self._news.clear()
             ids, self._announced = self._announced, []
-            for message in await self._fetch(ids):
+            try:
+                messages = await self._fetch(ids)
+            except (Disconnected, PoolExhausted, Refused) as error:
+                # What was committed is told all the same, once the database can be asked for it.
+                logger.warning("Broadcasts wait for the database", error=str(error))
+                self._announced = [*ids, *self._announced]
+                self._news.set()
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            for message in messages:
                 if self._is_lost(message):
                     continue
                 for _ in range(self._faults.repeat_events):

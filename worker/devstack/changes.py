@@ -23,7 +23,7 @@ from worker.devstack.faults import Faults
 from worker.devstack.filters import Query, quote, split
 from worker.devstack.keys import Identity
 from worker.devstack.pgoutput import Change
-from worker.devstack.pipeline import Connection, Disconnected, Pool, Refused, Statement
+from worker.devstack.pipeline import Connection, Disconnected, Pool, PoolExhausted, Refused, Statement
 from worker.devstack.rate import Rate
 from worker.devstack.refusals import Refusal
 
@@ -151,7 +151,7 @@ class ChangeFeed:
                 finally:
                     self._live.clear()
                     await connection.close()
-            except (Disconnected, Refused) as error:
+            except (Disconnected, PoolExhausted, Refused) as error:
                 logger.warning("Change capture lost its slot", error=str(error))
             is_repeat = True
             await asyncio.sleep(_RETRY_SECONDS)

@@ -141,7 +141,10 @@ class Channel:
     async def broadcast(self, payload: dict[str, Any], reply: Callable[[str, dict[str, Any]], None]) -> None:
         """Send to everybody else on the topic, and to the sender if it joined so."""
         if self._may_write is None:
-            self._may_write = await broadcasts.may_write(self._hub.pool, self._identity, self.name)
+            try:
+                self._may_write = await broadcasts.may_write(self._hub.pool, self._identity, self.name)
+            except (Disconnected, PoolExhausted):
+                return  # this message is lost; the next one is asked about again
         if not self._may_write:
             return  # as the real server: no reply either
         message = broadcasts.message(self.name, self.private, str(payload.get("event", "")), payload.get("payload"))
