@@ -48,7 +48,15 @@ class StoreError(WorkerError):
 
 
 class StoreUnavailable(StoreError):
-    """No answer, or a passing refusal (5xx, too many requests). Wait and repeat."""
+    """
+    No answer, or a passing refusal (5xx, too many requests). Wait and repeat.
+
+    *not_done*: the call certainly had no effect, because it never got there. Otherwise nobody knows.
+    """
+
+    def __init__(self, said: str = "", *, not_done: bool = False) -> None:
+        super().__init__(said)
+        self.not_done = not_done
 
 
 class StoreTooSlow(StoreUnavailable):

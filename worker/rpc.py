@@ -26,6 +26,10 @@ _UNAUTHORIZED: Final = frozenset({"42501", "PGRST106", "PGRST300", "PGRST301", "
 # Out of connections, out of time, restarting, or in each other's way: another moment may do.
 _PASSING: Final = re.compile(r"^(08|40|53|55|57|58)...$|^PGRST00\d$|^XX")
 
+# Never begun or rolled back for certain. Not PGRST001, 08… or 57P01: a connection that broke may have broken after
+# the commit.
+_NOT_DONE: Final = re.compile(r"^PGRST00[023]$|^(40|53|55)...$|^57P03$")
+
 
 def failure(code: str | None, details: Any, message: str | None, status: int) -> errors.StoreError:
     """What a refusal by PostgREST, Postgres or the gateway in front of them means to us."""
@@ -37,9 +41,9 @@ def failure(code: str | None, details: Any, message: str | None, status: int) ->
     if code in _UNAUTHORIZED or status in (401, 403):
         return errors.StoreUnauthorized(code or str(status))
     if code == "57014":
-        return errors.StoreTooSlow(code)
+        return errors.StoreTooSlow(code, not_done=True)
     if _PASSING.match(code) or status >= 500 or status in (408, 425, 429):
-        return errors.StoreUnavailable(code or str(status))
+        return errors.StoreUnavailable(code or str(status), not_done=_NOT_DONE.match(code) is not None)
     if status in (301, 302, 307, 308, 404):  # something answers there, but it is not PostgREST
         return errors.StoreUnauthorized(f"HTTP {status}")
     return errors.StoreRefused(code or str(status), _first_word(details), message or code)

@@ -45,7 +45,8 @@ class DirectRpc(Rpc):
             async with self._opened().post(self._address + function, data=data, allow_redirects=False) as answer:
                 status, text = answer.status, await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as trouble:
-            raise errors.StoreUnavailable(type(trouble).__name__) from trouble
+            never_sent = isinstance(trouble, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+            raise errors.StoreUnavailable(type(trouble).__name__, not_done=never_sent) from trouble
         return _decoded(status, text)
 
     def _opened(self) -> aiohttp.ClientSession:
