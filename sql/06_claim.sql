@@ -8,6 +8,11 @@
 -- a call's batch is small and the tables are large, always. And no jit: on Postgres before 18 a plan that must
 -- use what was switched off all the same costs so much on paper that it would be compiled.
 
+create or replace function translation_private.lease_of(p_lease_ms int) returns interval
+language sql immutable set search_path = ''
+as $$ select make_interval(secs => case when p_lease_ms is not null then least(greatest(p_lease_ms, 1000), 3600000) end / 1000.0) $$;
+comment on function translation_private.lease_of(int) is 'How long a lease is that somebody asks for: a second to an hour. Null for null.';
+
 -- Due jobs become pending: a statement of its own on its own index, bounded, for the types somebody takes.
 create or replace function translation_private.promote(p_job_types text[], p_limit int, p_now timestamptz) returns int
 language plpgsql set search_path = ''
@@ -103,49 +108,60 @@ comment on function translation_private.next_floor(jsonb, jsonb, xid8, timestamp
 
 -- The first p_limit waiting jobs, locked: priority by priority, within one the types by turn. The heads of each type
 -- tell how many to take of which; then those are locked, type by type. Locking while looking would lock p_limit rows
--- of every type and hide them from other workers.
-create or replace function translation_private.pick(p_job_types text[], p_limit int, p_safe jsonb)
+-- of every type and hide them from other workers. Of a type in p_room no more than that many.
+drop function if exists translation_private.pick(text[], int, jsonb);  -- before p_room
+create or replace function translation_private.pick(p_job_types text[], p_limit int, p_safe jsonb, p_room jsonb default null)
 returns table (place tid, lane text, turn bigint)
 language plpgsql set search_path = ''
 as $$
 declare
   v_left int := p_limit;
-  v_found int;
+  v_room jsonb := p_room;
+  v_places tid[];
+  v_lanes text[];
+  v_turns bigint[];
 begin
   for v_priority in reverse 10..1 loop
-    return query
+    exit when v_left <= 0;
     with wanted as (
-      select w.job_type, w.job_type || ' ' || v_priority as lane, coalesce((p_safe ->> (w.job_type || ' ' || v_priority))::bigint, 0) as floor
+      select w.job_type, w.job_type || ' ' || v_priority as lane, coalesce((p_safe ->> (w.job_type || ' ' || v_priority))::bigint, 0) as floor,
+        case when v_room ? w.job_type then least(v_left, greatest(0, (v_room ->> w.job_type)::int)) else v_left end as room
       from unnest(p_job_types) as w (job_type)
     ), heads as (
       select head.job_type from wanted
       cross join lateral (
         select j.job_type, j.turn, j.seq from public.translation_jobs j
         where j.job_type = wanted.job_type and j.status = 'pending' and j.priority = v_priority and j.turn >= wanted.floor
-        order by j.turn, j.seq limit v_left) as head
+        order by j.turn, j.seq limit wanted.room) as head
       order by head.turn, head.seq limit v_left
     ), share as (
       select heads.job_type, count(*) as places from heads group by heads.job_type
     )
-    select job.place, wanted.lane, job.turn from share
+    select array_agg(job.place), array_agg(wanted.lane), array_agg(job.turn) into v_places, v_lanes, v_turns
+    from share
     join wanted on wanted.job_type = share.job_type
     cross join lateral (
       select j.ctid as place, j.turn from public.translation_jobs j
       where j.job_type = wanted.job_type and j.status = 'pending' and j.priority = v_priority and j.turn >= wanted.floor
       order by j.turn, j.seq limit share.places
       for no key update skip locked) as job;
-    get diagnostics v_found = row_count;
-    v_left := v_left - v_found;
-    exit when v_left = 0;
+    continue when v_places is null;
+    return query select p.place, p.lane, p.turn from unnest(v_places, v_lanes, v_turns) as p (place, lane, turn);
+    v_left := v_left - cardinality(v_places);
+    if v_room is not null then
+      select jsonb_object_agg(r.key, r.value::int - (select count(*) from unnest(v_lanes) as l (lane) where l.lane = r.key || ' ' || v_priority))
+      into v_room from jsonb_each_text(v_room) as r;
+    end if;
   end loop;
 end $$;
-comment on function translation_private.pick(text[], int, jsonb) is
-  'Locks up to p_limit waiting jobs in the order of the claim and says where they lie: valid until this transaction changes them.';
+comment on function translation_private.pick(text[], int, jsonb, jsonb) is
+  'Locks up to p_limit waiting jobs in the order of the claim and says where they lie: valid until this transaction changes them. p_room: {"type": at most so many of it}.';
 
 drop function if exists public.claim_translation_jobs(text, int, int, text[], uuid, text);  -- before p_floor
+drop function if exists public.claim_translation_jobs(text, int, int, text[], uuid, text, jsonb);  -- before p_terms
 create or replace function public.claim_translation_jobs(
   p_worker_id text, p_limit int, p_lease_ms int, p_job_types text[], p_claim_id uuid, p_found_by text default 'poll',
-  p_floor jsonb default null)
+  p_floor jsonb default null, p_terms jsonb default null)
 returns setof jsonb
 language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
   set plan_cache_mode = force_generic_plan
@@ -154,10 +170,11 @@ declare
   v_now timestamptz := translation_private.clock();
   v_all_seen_to xid8 := pg_snapshot_xmin(pg_current_snapshot());
   v_limit int := least(greatest(coalesce(p_limit, 0), 0), 500);
-  v_lease interval := make_interval(secs => least(greatest(coalesce(p_lease_ms, 30000), 1000), 3600000) / 1000.0);
+  v_lease interval := translation_private.lease_of(coalesce(p_lease_ms, 30000));
   v_found_by text := case when p_found_by in ('changes', 'broadcast', 'catch_up', 'timer', 'poll') then p_found_by else 'poll' end;
   v_safe jsonb := case when (p_floor ->> 'until')::timestamptz > v_now then nullif(p_floor -> 'safe', '{}') end;
   v_floor jsonb := p_floor;
+  v_room jsonb := (select jsonb_object_agg(t.key, (t.value ->> 'limit')::int) from jsonb_each(p_terms) as t where t.value ? 'limit');
   v_places tid[];
   v_reached jsonb;
   v_turn bigint;
@@ -177,7 +194,7 @@ begin
 
   loop
     with picked as materialized (
-      select * from translation_private.pick(p_job_types, v_limit, v_safe)
+      select * from translation_private.pick(p_job_types, v_limit, v_safe, v_room)
     ), lanes as (
       select picked.lane, jsonb_build_array(min(picked.turn), max(picked.turn)) as turns from picked group by picked.lane
     )
@@ -196,10 +213,12 @@ begin
     set status = 'processing', revision = j.revision + 1, worker_id = p_worker_id, found_by = v_found_by, deliveries = j.deliveries + 1,
         started_at = coalesce(j.started_at, v_now), updated_at = v_now
     where j.ctid = any (v_places)
-    returning j.id, nextval('translation_private.claim_token') as token, j.deliveries, j.ready_at
+    returning j.id, nextval('translation_private.claim_token') as token, j.deliveries, j.ready_at,
+      case when p_terms is null then v_lease
+           else coalesce(translation_private.lease_of((p_terms -> j.job_type ->> 'lease_ms')::int), v_lease) end as lease
   ), claim as (
     insert into public.translation_job_claims (job_id, token, claim_id, worker_id, claimed_at, lease_until)
-    select taken.id, taken.token, p_claim_id, p_worker_id, v_now, v_now + v_lease from taken
+    select taken.id, taken.token, p_claim_id, p_worker_id, v_now, v_now + taken.lease from taken
   )
   insert into public.translation_job_attempts (job_id, token, delivery, worker_id, claim_id, found_by, found_ms, started_at)
   select taken.id, taken.token, taken.deliveries, p_worker_id, p_claim_id, v_found_by,
@@ -214,8 +233,8 @@ begin
   select case held.n when 1 then held.job || jsonb_build_object('floor', v_floor) else held.job end
   from translation_private.claimed(p_worker_id, p_claim_id, v_now) with ordinality as held (job, n);
 end $$;
-comment on function public.claim_translation_jobs(text, int, int, text[], uuid, text, jsonb) is
-  'Takes up to p_limit jobs, the fairest first, each with a fresh token. The same p_claim_id again returns what the first call took and still holds. p_floor: what the first job of the last answer said under floor, or null.';
+comment on function public.claim_translation_jobs(text, int, int, text[], uuid, text, jsonb, jsonb) is
+  'Takes up to p_limit jobs, the fairest first, each with a fresh token. The same p_claim_id again returns what the first call took and still holds. p_floor: what the first job of the last answer said under floor, or null. p_terms: {"type": {"limit": at most so many of it, "lease_ms": a lease of its own}}, both optional.';
 
 -- Deploy or shutdown: back to the front of the queue, nothing counted.
 create or replace function public.release_translation_jobs(p_worker_id text, p_leases jsonb) returns int

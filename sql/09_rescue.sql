@@ -74,7 +74,7 @@ language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjo
 as $$
 declare
   v_now timestamptz := translation_private.clock();
-  v_lease interval := make_interval(secs => least(greatest(coalesce((p_report ->> 'lease_ms')::int, 30000), 1000), 3600000) / 1000.0);
+  v_lease interval := translation_private.lease_of(coalesce((p_report ->> 'lease_ms')::int, 30000));
   v_leases jsonb := coalesce(p_report -> 'leases', '[]');
   v_types text[] := array(select jsonb_array_elements_text(coalesce(p_report -> 'job_types', '[]')));
   v_rescued int;
@@ -115,12 +115,13 @@ begin
   if jsonb_array_length(coalesce(p_report -> 'progress', '[]')) > 0 then
     perform translation_private.write_progress(p_worker_id, p_report -> 'progress', v_now);
   end if;
-  update public.translation_job_claims c set lease_until = v_now + v_lease
-  where c.job_id in (
-    select held.job_id from public.translation_job_claims held
-    join jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint) on l.job_id = held.job_id and l.token = held.token
+  update public.translation_job_claims c set lease_until = v_now + coalesce(translation_private.lease_of(mine.lease_ms), v_lease)
+  from (
+    select held.job_id, l.lease_ms from public.translation_job_claims held
+    join jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint, lease_ms int) on l.job_id = held.job_id and l.token = held.token
     where held.worker_id = p_worker_id
-    order by held.job_id for no key update of held skip locked);
+    order by held.job_id for no key update of held skip locked) as mine
+  where c.job_id = mine.job_id;
   select jsonb_agg(jsonb_build_object('job_id', l.job_id, 'cancelled', coalesce(j.status = 'cancelled', false))) into v_gone
   from jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint)
   left join public.translation_jobs j on j.id = l.job_id
@@ -136,8 +137,12 @@ begin
     select id from public.translation_workers where last_seen_at < v_now - interval '1 day'
     limit 20 for update skip locked);
 
+  perform translation_private.roll_up(v_now);
   return jsonb_build_object(
     'schema_version', translation_private.schema_version(),
+    'unknown_types', (
+      select jsonb_agg(h.job_type) from jsonb_array_elements_text(coalesce(p_report -> 'handlers', '[]')) as h (job_type)
+      where not exists (select from public.translation_job_types t where t.name = h.job_type)),
     'lost', coalesce((select jsonb_agg(g -> 'job_id') from jsonb_array_elements(v_gone) as g where not (g -> 'cancelled')::boolean), '[]'),
     'cancelled', coalesce((select jsonb_agg(g -> 'job_id') from jsonb_array_elements(v_gone) as g where (g -> 'cancelled')::boolean), '[]'),
     'waiting', exists (
@@ -152,6 +157,7 @@ begin
     'next_rescue_ms', (
       select greatest(0, translation_private.as_ms(c.lease_until - v_now)) from public.translation_job_claims c
       where c.worker_id <> p_worker_id order by c.lease_until limit 1),
+    'chores_ms', translation_private.chores_ms(v_now),
     'rescued', v_rescued, 'promoted', v_promoted,
     'workers', (select count(*) from public.translation_workers where last_seen_at > v_now - interval '90 seconds' and mode <> 'stopping'));
 end $$;

@@ -1,5 +1,6 @@
 """
-The handlers of one job's items, side by side: started, watched, stopped.
+The handlers of one job, side by side: started, watched, stopped. Mostly one for each item; a handler of the owner's is
+one for all of them.
 
 Owns the tasks in which handlers run, and how many at once. Never records anything: it tells how each try ended.
 The rule that keeps it correct: a handler holds up nobody but itself. One that does not stop when it is cancelled
@@ -10,13 +11,12 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from loguru import logger
 
 from worker import clock as clocks
-from worker import errors
-from worker.handlers.base import Handler, ItemContext
+from worker import errors, models, telemetry
 from worker.handlers.verdict import stopped_itself, took_too_long, verdict
 from worker.models import Completed, Outcome
 
@@ -27,26 +27,44 @@ UNWIND_SECONDS: Final = 0.5
 _abandoned: set["asyncio.Task[Any]"] = set()
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """One try of one item is over."""
+class Tried(Protocol):
+    """What a handler is given, as far as it matters here."""
 
-    ctx: ItemContext
+    @property
+    def job(self) -> models.Job: ...
+
+    @property
+    def attempt(self) -> int: ...
+
+    @property
+    def items(self) -> Sequence[str]:
+        """The names of the items that this try will end."""
+        ...
+
+
+C = TypeVar("C", bound=Tried)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(Generic[C]):
+    """One try is over."""
+
+    ctx: C
     outcome: Outcome
     elapsed_seconds: float
 
 
 @dataclass(slots=True)
-class _Try:
-    ctx: ItemContext
+class _Try(Generic[C]):
+    ctx: C
     started_at: float
     is_started: bool = False
 
 
-class Attempts:
+class Attempts(Generic[C]):
     def __init__(
         self,
-        handler: Handler,
+        handler: Callable[[C], Awaitable[models.ItemResult]],
         *,
         at_once: int,
         timeout_seconds: float,
@@ -59,10 +77,10 @@ class Attempts:
         self._timeout_seconds = timeout_seconds
         self._room = room
         self._clock = clock
-        self._waiting: deque[ItemContext] = deque()
-        self._tries: dict[asyncio.Task[Outcome], _Try] = {}
+        self._waiting: deque[C] = deque()
+        self._tries: dict[asyncio.Task[Outcome], _Try[C]] = {}
 
-    def add(self, contexts: Sequence[ItemContext]) -> None:
+    def add(self, contexts: Sequence[C]) -> None:
         self._waiting.extend(contexts)
 
     def start(self) -> Sequence["asyncio.Task[Any]"]:
@@ -77,7 +95,7 @@ class Attempts:
         now = self._clock.monotonic()
         return min((max(0.0, self._overdue_at(running) - now) for running in self._tries.values()), default=None)
 
-    def ended(self) -> Iterator[Ended]:
+    def ended(self) -> Iterator[Ended[C]]:
         """
         The tries that have ended since the last call, those included that are given up because they should have.
 
@@ -92,14 +110,14 @@ class Attempts:
                 self._abandon(task)
                 yield self._end(task, running, took_too_long(self._timeout_seconds))
 
-    async def stop(self) -> Sequence[Ended]:
+    async def stop(self) -> Sequence[Ended[C]]:
         """Cancel what runs, and return what was finished all the same. Takes UNWIND_SECONDS at most."""
         self._waiting.clear()
         for task in self._tries:
             task.cancel()
         if self._tries:
             await asyncio.wait(self._tries, timeout=UNWIND_SECONDS)
-        finished: list[Ended] = []
+        finished: list[Ended[C]] = []
         for task, running in list(self._tries.items()):
             if not task.done():
                 self._abandon(task)
@@ -109,24 +127,28 @@ class Attempts:
         self._tries.clear()
         return finished
 
-    async def _attempt(self, running: _Try) -> Outcome:
+    async def _attempt(self, running: _Try[C]) -> Outcome:
         await self._room()
         running.started_at, running.is_started = self._clock.monotonic(), True
         limit = asyncio.timeout(self._timeout_seconds)
-        try:
-            async with limit:
-                return Completed(await self._handler(running.ctx))
-        except errors.LeaseLost:
-            raise
-        except Exception as error:
-            return took_too_long(self._timeout_seconds) if limit.expired() else verdict(error)
+        about = {"item": _named(running.ctx), "attempt": running.ctx.attempt}
+        with logger.contextualize(**about), telemetry.span("item", **about) as span:
+            try:
+                async with limit:
+                    return Completed(await self._handler(running.ctx))
+            except errors.LeaseLost:
+                raise
+            except Exception as error:
+                outcome = took_too_long(self._timeout_seconds) if limit.expired() else verdict(error)
+                span.failed(outcome.error_class)
+                return outcome
 
-    def _overdue_at(self, running: _Try) -> float:
+    def _overdue_at(self, running: _Try[C]) -> float:
         if not running.is_started:  # it waits for room: look again in a while
             return self._clock.monotonic() + self._timeout_seconds
         return running.started_at + self._timeout_seconds + UNWIND_SECONDS
 
-    def _end(self, task: "asyncio.Task[Outcome]", running: _Try, outcome: Outcome) -> Ended:
+    def _end(self, task: "asyncio.Task[Outcome]", running: _Try[C], outcome: Outcome) -> Ended[C]:
         self._tries.pop(task, None)
         return Ended(running.ctx, outcome, self._clock.monotonic() - running.started_at)
 
@@ -134,11 +156,16 @@ class Attempts:
         running = self._tries[task]
         logger.error(
             "Handler does not stop when it is cancelled; it is left to itself",
-            item=running.ctx.item.name,
+            item=_named(running.ctx),
             job_type=running.ctx.job.job_type,
         )
         _abandoned.add(task)
         task.add_done_callback(_forget)
+
+
+def _named(ctx: Tried) -> str | None:
+    """The one item that a try is of; None when it is of several."""
+    return ctx.items[0] if len(ctx.items) == 1 else None
 
 
 def _outcome(task: "asyncio.Task[Outcome]") -> Outcome:

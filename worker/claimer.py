@@ -6,6 +6,9 @@ whose answer got lost is asked again under the same claim id, so that its jobs a
 their leases run out.
 
 The database tells with each claim where the next one may begin; we hand that back and do not read it.
+
+A job type that may run only so many times at once is claimed no more often than it has room, in the same call as the
+others; when it has none it is left out, and the end of one of its jobs is a reason to look again.
 """
 
 import asyncio
@@ -43,7 +46,13 @@ class Claimer:
         self._job_types = job_types
         self._on_claimed = on_claimed
         self._floor: Mapping[str, Any] | None = None
+        self._full: dict[str, str] = {}
+        """Types that a claim has filled, and what that claim was credited to."""
         self._stopping = asyncio.Event()
+
+    def open_types(self) -> list[str]:
+        """What it would claim now: no type whose provider refuses, and none of which as many run as may."""
+        return [name for name in self._shop.pauses.open(self._job_types) if self._room(name) != 0]
 
     def stop(self) -> None:
         """Claim no more. `run` ends when the jobs that are running have ended."""
@@ -62,7 +71,7 @@ class Claimer:
     async def _claim(self, running: asyncio.TaskGroup, found_by: str) -> None:
         for seconds in self._shop.pauses.left_seconds().values():
             self._bell.ring_in(seconds)
-        job_types = self._shop.pauses.open(self._job_types)
+        job_types = self.open_types()
         if not job_types:
             return
         limit = self._slots - len(self._runs)
@@ -75,14 +84,32 @@ class Claimer:
             self._start(running, job, sent_at)
         if jobs:
             self._on_claimed(jobs)
+        self._full |= {name: found_by for name in {job.job_type for job in jobs} if self._room(name) == 0}
         if len(jobs) >= limit:
             self._bell.ring_at_once(found_by)
+
+    def _room(self, job_type: str) -> int | None:
+        """How many more jobs of *job_type* may run; None: any number."""
+        most = self._shop.concurrency(job_type)
+        return None if most is None else max(0, most - self._runs.count(job_type))
+
+    def _terms(self, job_types: Sequence[str]) -> dict[str, dict[str, int]]:
+        """What some types have of their own, as the database wants it."""
+        terms: dict[str, dict[str, int]] = {}
+        for name in job_types:
+            own_lease_seconds = self._shop.own_lease_seconds(name)
+            lease_ms = None if own_lease_seconds is None else round(own_lease_seconds * 1000)
+            said = {"limit": self._room(name), "lease_ms": lease_ms}
+            if own := {key: value for key, value in said.items() if value is not None}:
+                terms[name] = own
+        return terms
 
     async def _claim_until_answered(
         self, job_types: Sequence[str], limit: int, found_by: str
     ) -> tuple[list[models.Job], float]:
         """The jobs, and when the call was sent that brought them. Nothing when asked to stop meanwhile."""
         claim_id = str(uuid.uuid4())
+        terms = self._terms(job_types)
         async for attempt in self._repeated():
             with attempt:
                 sent_at = self._shop.clock.monotonic()
@@ -94,6 +121,7 @@ class Claimer:
                         job_types=job_types,
                         found_by=found_by,
                         floor=self._floor,
+                        terms=terms,
                     )
                 except errors.StoreTooSlow:
                     limit = max(1, limit // 2)
@@ -123,7 +151,12 @@ class Claimer:
         self._shop.counters.pickups[job.found_by].note(job.found_ms / 1000)
         run = JobRun(job, lease_until=sent_at + job.lease_seconds, shop=self._shop)
         self._runs.add(run)
-        running.create_task(self._runs.attend(run))
+        running.create_task(self._attend(run))
+
+    async def _attend(self, run: JobRun) -> None:
+        await self._runs.attend(run)
+        if found_by := self._full.pop(run.job.job_type, None):
+            self._bell.ring_at_once(found_by)
 
     async def _give_back(self, jobs: Sequence[models.Job]) -> None:
         if not jobs:

@@ -17,8 +17,9 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay
 
 from worker import backoff, cures, errors
 from worker import clock as clocks
+from worker.handlers.own import insert_statement
 from worker.runs import Runs
-from worker.store import JobStore
+from worker.store import SCHEMA_VERSION, SCHEMA_VERSIONS_AHEAD, JobStore
 from worker.wakeup import Bell
 
 # Asked for by several reasons at once, beats still keep this distance.
@@ -64,10 +65,14 @@ class Heartbeat:
         identity: Mapping[str, Any],
         condition: Callable[[], Condition],
         on_beat: Callable[[float, int], None],
+        handlers: Sequence[str] = (),
+        on_chores: Callable[[float], None] = lambda due_seconds: None,
         clock: clocks.Clock = clocks.SYSTEM,
     ) -> None:
         """
         *identity*: what never changes: version, slots.
+        *handlers*: job types there are handlers for; the database says once which of them it does not know.
+        *on_chores*: told in how many seconds there is something to do for the whole project.
         *on_beat*: told when the call was sent whose heartbeat row must now be heard through Realtime, and how many
         workers there are.
         """
@@ -78,6 +83,9 @@ class Heartbeat:
         self._identity = dict(identity)
         self._condition = condition
         self._on_beat = on_beat
+        self._on_chores = on_chores
+        self._handlers = self._handlers_untold = tuple(handlers)
+        self._is_outdated = False
         self._clock = clock
         self._sent_at = clock.monotonic()
         self._look_again_at: float | None = None
@@ -150,8 +158,8 @@ class Heartbeat:
         if self._asked:
             return self._sent_at + _DISTANCE_SECONDS
         due = [self._sent_at + self._rhythm.idle]
-        if (lease_end := self._runs.first_lease_end()) is not None:
-            due.append(lease_end - self._rhythm.lease + self._rhythm.busy)
+        if (renewal_at := self._runs.first_renewal(self._rhythm.busy)) is not None:
+            due.append(renewal_at)
         if self._look_again_at is not None:
             due.append(self._look_again_at)
         return max(min(due), self._sent_at + _DISTANCE_SECONDS)
@@ -162,9 +170,14 @@ class Heartbeat:
         report = self._report(condition) | {"leases": leases, "probe": condition.probe}
         if condition.languages != self._languages_told:
             report["languages"] = [list(pair) for pair in condition.languages]
+        if self._handlers_untold:
+            report["handlers"] = list(self._handlers_untold)
         self._sent_at = self._clock.monotonic()
         answer = await self._store.heartbeat_translation_worker(report)
         self._languages_told = condition.languages
+        self._handlers_untold = ()
+        _report_unknown(answer.get("unknown_types") or [])
+        self._note_version(answer.get("schema_version") or 0)
         self._on_beat(self._sent_at, int(answer.get("workers") or 1))
         self._obey(answer, leases)
 
@@ -174,6 +187,8 @@ class Heartbeat:
         self._runs.renew((lease for lease in leases if lease["job_id"] not in gone), self._sent_at)
         self._runs.stop(lost, "lost")
         self._runs.stop(cancelled, "cancelled")
+        if (chores_ms := answer.get("chores_ms")) is not None:
+            self._on_chores(chores_ms / 1000)
         if answer.get("waiting"):
             self._bell.ring("poll")
         self._look_again_at = None
@@ -194,7 +209,7 @@ class Heartbeat:
             "job_types": list(condition.job_types),
             "mode_ms": round(condition.mode_seconds * 1000),
             "running": len(self._runs),
-            "stats": dict(condition.stats),
+            "stats": {**condition.stats, "handlers": list(self._handlers)},
             "lease_ms": round(self._rhythm.lease * 1000),
         }
 
@@ -216,9 +231,29 @@ class Heartbeat:
             self._told = kind
             logger.error("Heartbeat not accepted", cure=cure)
 
+    def _note_version(self, installed: int) -> None:
+        """Work on with SQL that is far newer, since stopping would be worse; but say so, once."""
+        was, self._is_outdated = self._is_outdated, installed > SCHEMA_VERSION + SCHEMA_VERSIONS_AHEAD
+        if self._is_outdated and not was:
+            logger.error(
+                "The installed SQL is too new for this worker",
+                installed=installed,
+                made_for=SCHEMA_VERSION,
+                cure="Start a newer worker: this one may miss what the SQL expects of it.",
+            )
+
     def _note_success(self) -> None:
         if self._told is not None:
             logger.info("Heartbeat accepted again", failures=self._failures)
         self._failures = 0
         self._told = None
         self.trouble = None
+
+
+def _report_unknown(job_types: Sequence[str]) -> None:
+    for name in job_types:
+        logger.warning(
+            "A handler has no job type in the database; nobody can create such a job",
+            job_type=name,
+            cure=insert_statement(name),
+        )

@@ -84,6 +84,11 @@ class Job:
     floor: Mapping[str, Any] | None = None
     """What the next claim may say, so as not to look where nothing waits. Only the first job of an answer has it."""
 
+    @property
+    def attempt(self) -> int:
+        """Which counted try this is, from 1: that of the item which needed most."""
+        return max((item.attempts for item in self.items), default=0) + 1
+
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         return cls(
@@ -145,6 +150,47 @@ class GlossaryTerm:
             do_not_translate=bool(row.get("do_not_translate")),
             case_sensitive=bool(row.get("case_sensitive")),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ParentItem:
+    """What became of one item of a job that this one came after."""
+
+    status: str
+    content: Any
+    """What its handler returned; None unless it completed, and while `is_large`."""
+    is_large: bool
+    """It did not travel with the others: `parent_result` of the context fetches it."""
+    error: Mapping[str, Any] | None
+    """`{class, message}`; None when it completed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A job that this one came after. It has ended; not necessarily well, where `after_failure` is `run`."""
+
+    id: str
+    name: str | None
+    """What the chain calls it; None where the job was made with an id."""
+    job_type: str
+    title: str | None
+    subject: str | None
+    status: str
+    items: Mapping[str, ParentItem]
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Parent":
+        items = {
+            item["item"]: ParentItem(
+                status=item["status"],
+                content=(item.get("result") or {}).get("content"),
+                is_large=bool(item.get("has_more")),
+                error=item.get("error"),
+            )
+            for item in row["items"]
+        }
+        plain = {name: row.get(name) for name in ("name", "title", "subject")}
+        return cls(id=row["id"], job_type=row["job_type"], status=row["status"], items=items, **plain)
 
 
 @dataclass(frozen=True, slots=True)

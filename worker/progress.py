@@ -88,8 +88,9 @@ class JobProgress:
     """The open items of one run. Never goes back, and says 100 only when every item is done."""
 
     def __init__(self, chars_by_item: Mapping[str, int], *, started_at: float) -> None:
-        # An item without a known size still weighs something, or a job of such items would stay at 0.
-        self._items = {name: ItemProgress(max(chars, 1), Pace(started_at)) for name, chars in chars_by_item.items()}
+        # An item without a known size still weighs something, or a job of such items would stay at 0; and as much as
+        # one that tells its progress in percent, or those that have begun would outweigh the others.
+        self._items = {name: ItemProgress(chars or 100, Pace(started_at)) for name, chars in chars_by_item.items()}
         self._pace = Pace(started_at)
         self._percent = 0
         self._worked_chars = self._worked_chunks = 0

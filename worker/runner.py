@@ -1,9 +1,10 @@
 """
 One claimed job, from its claim to the last answer about it.
 
-Runs its items side by side (`attempts`) and hands whatever becomes of each to the recorder. A handler can end
-its own item only. The run stops when the lease is over by our own monotonic clock, when the database says that
-the job is lost or cancelled, and at shutdown; what had finished is with the recorder by then.
+Runs its items side by side (`attempts`), or one handler of the owner's for all of them, and hands whatever becomes of
+each to the recorder. A handler can end what it was given only. The run stops when the lease is over by our own
+monotonic clock, when the database says that the job is lost or cancelled, and at shutdown; what had finished is with
+the recorder by then.
 """
 
 import asyncio
@@ -14,14 +15,19 @@ from typing import Any, Final, TypeVar
 from loguru import logger
 
 from worker import clock as clocks
-from worker import errors, logs, models
-from worker.attempts import Attempts, Ended
+from worker import errors, logs, models, telemetry
+from worker.attempts import Attempts, C, Ended
+from worker.contexts import ItemRun, JobTry
 from worker.counters import Counters
+from worker.handlers import own
 from worker.handlers.base import Handler
+from worker.handlers.verdict import verdict
 from worker.models import Completed
 from worker.pauses import Pauses
 from worker.progress import JobProgress
 from worker.recorder import Recorder
+from worker.steps import Steps
+from worker.storage import Storage, with_addresses
 from worker.store import MEMORY_KEYS_MAX, JobStore
 
 T = TypeVar("T")
@@ -36,12 +42,23 @@ class Workshop:
 
     store: JobStore
     recorder: Recorder
-    handlers: Mapping[str, Handler]
+    handlers: Mapping[str, Handler | own.OwnHandler]
     languages_max: int
     lease_seconds: float
     counters: Counters
     pauses: Pauses
+    storage: Storage | None = None
     clock: clocks.Clock = clocks.SYSTEM
+
+    def own_lease_seconds(self, job_type: str) -> float | None:
+        """How long a claim of *job_type* lasts if its handler says so; None: as long as every other."""
+        handler = self.handlers.get(job_type)
+        return handler.lease_seconds if isinstance(handler, own.OwnHandler) else None
+
+    def concurrency(self, job_type: str) -> int | None:
+        """How many jobs of *job_type* this process may hold at once; None: any number."""
+        handler = self.handlers.get(job_type)
+        return handler.concurrency if isinstance(handler, own.OwnHandler) else None
 
 
 class JobRun:
@@ -53,9 +70,12 @@ class JobRun:
         self.lease_until = lease_until
         self.cancelled = False
         self._shop = shop
+        self._own_lease_seconds = shop.own_lease_seconds(job.job_type)
+        self._lease_seconds = self._own_lease_seconds or shop.lease_seconds
         self._task: asyncio.Task[Any] | None = None
         self._lease: asyncio.Timeout | None = None
         self._stop_reason: str | None = None
+        self._status = "processing"
         self._open = {item.name for item in job.items}
         self._shared = _Shared()
         self._message: str | None = None
@@ -63,14 +83,23 @@ class JobRun:
             {item.name: item.chars or job.content_chars for item in job.items},
             started_at=shop.clock.monotonic(),
         )
+        self._steps = Steps(self._progress, started_at=shop.clock.monotonic())
+        self._handed_in_at = shop.clock.monotonic()
 
     @property
     def lease(self) -> dict[str, Any]:
-        return {"job_id": self.job.id, "token": self.job.token}
+        lease: dict[str, Any] = {"job_id": self.job.id, "token": self.job.token}
+        if self._own_lease_seconds is not None:
+            lease["lease_ms"] = round(self._own_lease_seconds * 1000)
+        return lease
+
+    def renew_at(self, busy_seconds: float) -> float:
+        """When the lease is to be renewed: *busy_seconds* old, but no more than half of it gone."""
+        return self.lease_until - self._lease_seconds + min(busy_seconds, self._lease_seconds / 2)
 
     def renew(self, sent_at: float) -> None:
         """The database accepted a call sent at *sent_at* that renewed the lease."""
-        self.lease_until = max(self.lease_until, sent_at + self._shop.lease_seconds)
+        self.lease_until = max(self.lease_until, sent_at + self._lease_seconds)
         if self._lease is not None and not self._lease.expired():
             self._lease.reschedule(self.lease_until)
 
@@ -90,8 +119,11 @@ class JobRun:
         """
         self._task = asyncio.current_task()
         started_at = self._shop.clock.monotonic()
-        with logger.contextualize(job_id=self.job.id, correlation_id=self.job.correlation_id):
+        job = self.job
+        about = {"job_id": job.id, "attempt": job.attempt, "correlation_id": job.correlation_id}
+        with logger.contextualize(**about), telemetry.span("job", job_type=job.job_type, **about) as span:
             ended_as = self._stop_reason or await self._run_guarded()
+            span.set(outcome=ended_as, found_by=job.found_by)
             self.cancelled = True
             self._shop.recorder.forget(self.job.id)
             self._shop.counters.jobs_ended[self.job.job_type, ended_as] += 1
@@ -114,45 +146,70 @@ class JobRun:
     async def _run_under_lease(self) -> str:
         try:
             async with asyncio.timeout_at(self.lease_until) as self._lease:
-                return await self._run_items()
+                return await self._run_handler()
         except TimeoutError:
+            if not self._open and self._status != "processing":
+                return self._status  # everything was handed in; its handler only had more to put away than time
             logger.warning("Lease is over by our own clock; the job is given up")
             return "lease_over"
 
-    async def _run_items(self) -> str:
+    async def _run_handler(self) -> str:
+        handler = self._shop.handlers[self.job.job_type]
+        try:
+            if isinstance(handler, own.OwnHandler):
+                seconds = self.job.item_timeout_seconds * len(self.job.items)
+                await self._see_through(self._attempts(handler, [JobTry(self)], timeout_seconds=seconds))
+            else:
+                await self._see_through(self._attempts(handler, [ItemRun(self, item) for item in self.job.items]))
+        except errors.LeaseLost as lost:
+            return str(lost) or "lost"
+        return self._status
+
+    def _attempts(
+        self,
+        handler: Callable[[C], Awaitable[models.ItemResult]],
+        contexts: Sequence[C],
+        *,
+        timeout_seconds: float | None = None,
+    ) -> Attempts[C]:
         attempts = Attempts(
-            self._shop.handlers[self.job.job_type],
+            handler,
             at_once=self._shop.languages_max,
-            timeout_seconds=self.job.item_timeout_seconds,
+            timeout_seconds=timeout_seconds or self.job.item_timeout_seconds,
             room=self._shop.recorder.room,
             clock=self._shop.clock,
         )
-        attempts.add([ItemRun(self, item) for item in self.job.items])
+        attempts.add(contexts)
+        return attempts
+
+    async def _see_through(self, attempts: Attempts[C]) -> None:
+        """See every try to its end, and wait for what the database says about each item."""
         try:
-            return await self._follow(attempts)
-        except errors.LeaseLost as lost:
-            return str(lost) or "lost"
+            await self._follow(attempts)
         finally:
             for ended in await attempts.stop():
-                self._hand_in(ended)
+                self._hand_in_all(ended)
 
-    async def _follow(self, attempts: Attempts) -> str:
-        """See every item to its end, and return the job's status after the last answer."""
-        status = "processing"
+    async def _follow(self, attempts: Attempts[C]) -> None:
         answers: set[asyncio.Future[models.Answer]] = set()
         while pending := [*attempts.start(), *answers]:
             await asyncio.wait(pending, timeout=attempts.overdue_in(), return_when=asyncio.FIRST_COMPLETED)
-            answers |= {self._hand_in(ended) for ended in attempts.ended()}
+            for ended in attempts.ended():
+                answers.update(self._hand_in_all(ended))
             for answer in [answer.result() for answer in answers if answer.done()]:
-                if not answer.still_held:
-                    raise errors.LeaseLost(answer.answer)
-                if answer.job_status not in (None, "processing"):
-                    status = answer.job_status
+                self._heed(answer)
             answers = {answer for answer in answers if not answer.done()}
-        return status
 
-    def _hand_in(self, ended: Ended) -> "asyncio.Future[models.Answer]":
-        item, outcome = ended.ctx.item, ended.outcome
+    def _heed(self, answer: models.Answer) -> None:
+        if not answer.still_held:
+            raise errors.LeaseLost(answer.answer)
+        if answer.job_status not in (None, "processing"):
+            self._status = answer.job_status
+
+    def _hand_in_all(self, ended: Ended[C]) -> list["asyncio.Future[models.Answer]"]:
+        return [self._hand_in(name, ended.outcome, ended.elapsed_seconds) for name in ended.ctx.items]
+
+    def _hand_in(self, name: str, outcome: models.Outcome, elapsed_seconds: float) -> "asyncio.Future[models.Answer]":
         if isinstance(outcome, Completed):
             kind = "completed"
         else:
@@ -162,10 +219,10 @@ class JobRun:
                 self._shop.pauses.note(self.job.job_type, outcome.error_class, outcome.retry_after_seconds)
         self._shop.counters.items[kind] += 1
         if self.job.job_type == "translation":  # other types name their items as they like
-            self._shop.counters.note_language(item.name, ended.elapsed_seconds)
-        self._progress.finish(item.name)
-        self._open.discard(item.name)
-        return self._shop.recorder.hand_in(self.job, item.name, outcome, elapsed_seconds=ended.elapsed_seconds)
+            self._shop.counters.note_language(name, elapsed_seconds)
+        self._progress.finish(name)
+        self._open.discard(name)
+        return self._shop.recorder.hand_in(self.job, name, outcome, elapsed_seconds=elapsed_seconds)
 
     async def shared(self, name: Hashable, make: Callable[[], Awaitable[T]]) -> T:
         return await self._shared.get(name, make)
@@ -175,6 +232,24 @@ class JobRun:
 
     async def _fetch_content(self) -> Any:
         return await self._shop.store.get_translation_source(self.job.id, repeat_seconds=_REPEAT_SECONDS)
+
+    async def signed_content(self, seconds: int) -> Any:
+        return await with_addresses(await self.content(), lambda bucket, path: self.signed_url(bucket, path, seconds))
+
+    async def signed_url(self, bucket: str, path: str, seconds: int) -> str:
+        if self._shop.storage is None:
+            raise errors.ItemError("internal", "This worker was put together without Storage.")
+        return await self._shop.storage.signed_url(bucket, path, seconds)
+
+    async def parents(self) -> Sequence[models.Parent]:
+        return await self.shared("parents", self._fetch_parents)
+
+    async def _fetch_parents(self) -> Sequence[models.Parent]:
+        return await self._shop.store.get_translation_parents(self.job.id, repeat_seconds=_REPEAT_SECONDS)
+
+    async def parent_result(self, parent_id: str, item: str) -> Any:
+        result = await self._shop.store.get_translation_result(parent_id, item, repeat_seconds=_REPEAT_SECONDS)
+        return result.get("content")
 
     async def glossary(self) -> Sequence[models.GlossaryTerm]:
         return () if self.job.user_id is None else await self.shared("glossary", self._fetch_glossary)
@@ -210,6 +285,48 @@ class JobRun:
         progress = self._progress.entry(self._shop.clock.monotonic())
         return {**self.lease, **progress, "message": self._message or progress["message"]}
 
+    # For a handler of the owner's
+
+    @property
+    def open_items(self) -> Sequence[str]:
+        return [item.name for item in self.job.items if item.name in self._open]
+
+    async def end_item(self, name: str, result: Any, error: Exception | None) -> None:
+        if name not in self._open:
+            raise ValueError(f"{name!r} is not an open item of this job; those are in ctx.items")
+        outcome = verdict(error) if error else Completed(own.result_of(result, self.job.job_type))
+        now = self._shop.clock.monotonic()
+        elapsed_seconds, self._handed_in_at = now - self._handed_in_at, now
+        self._steps.finish(name, now)
+        answer = self._hand_in(name, outcome, elapsed_seconds)
+        self._tell_steps()
+        await asyncio.wait([answer])  # which does not cancel it when we are
+        self._heed(answer.result())
+
+    async def each(self, function: Callable[[str], Awaitable[Any]]) -> None:
+        async def do(ctx: ItemRun) -> models.ItemResult:
+            name = ctx.item.name
+            self._steps.begin(name, self._shop.clock.monotonic())
+            self._tell_steps()
+            result = own.result_of(await function(name), self.job.job_type)
+            self._steps.finish(name, self._shop.clock.monotonic())
+            self._tell_steps()
+            return result
+
+        open_items = [item for item in self.job.items if item.name in self._open]
+        await self._see_through(self._attempts(do, [ItemRun(self, item) for item in open_items]))
+
+    def note_steps(self, done: float, total: float, message: str | None) -> None:
+        self._steps.count(done, total, message, self._shop.clock.monotonic())
+        self._tell_steps()
+
+    def _tell_steps(self) -> None:
+        if self._open and not self.cancelled:  # or it was given up and does not know
+            self._shop.recorder.progress(self.job.id, self._steps_entry)
+
+    def _steps_entry(self) -> Mapping[str, Any]:
+        return {**self.lease, **self._steps.entry(self._shop.clock.monotonic())}
+
 
 class _Shared:
     """What is made once for all items of a job, by whichever asks first, and gone with its run."""
@@ -225,60 +342,6 @@ class _Shared:
                     self._values[name] = await make()
         value: T = self._values[name]
         return value
-
-
-class ItemRun:
-    """The `ItemContext` of one try of one item."""
-
-    def __init__(self, run: JobRun, item: models.Item) -> None:
-        self._run = run
-        self.item = item
-
-    @property
-    def job(self) -> models.Job:
-        return self._run.job
-
-    @property
-    def attempt(self) -> int:
-        return self.item.attempts + 1
-
-    @property
-    def cancelled(self) -> bool:
-        return self._run.cancelled
-
-    async def content(self) -> Any:
-        return await self._run.content()
-
-    async def glossary(self) -> Sequence[models.GlossaryTerm]:
-        return await self._run.glossary()
-
-    async def shared(self, name: Hashable, make: Callable[[], Awaitable[T]]) -> T:
-        return await self._run.shared(name, make)
-
-    async def recall(self, keys: Sequence[str]) -> Mapping[str, models.Recalled]:
-        return await self._run.recall(self.item, keys)
-
-    async def remember(self, segments: Mapping[str, str]) -> None:
-        await self._run.remember(self.item, segments)
-
-    def progress(
-        self,
-        *,
-        done_chars: int,
-        total_chars: int,
-        cached_chars: int,
-        chunks_done: int,
-        chunks_total: int,
-        message: str | None = None,
-    ) -> None:
-        counts = {
-            "done_chars": done_chars,
-            "total_chars": total_chars,
-            "cached_chars": cached_chars,
-            "chunks_done": chunks_done,
-            "chunks_total": chunks_total,
-        }
-        self._run.note_progress(self.item, counts, message)
 
 
 def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -59,9 +59,13 @@ class Runs:
     def leases(self) -> list[dict[str, Any]]:
         return [run.lease for run in self._by_job.values()]
 
-    def first_lease_end(self) -> float | None:
-        """When the first of the leases ends, on the monotonic clock; None without runs."""
-        return min((run.lease_until for run in self._by_job.values()), default=None)
+    def count(self, job_type: str) -> int:
+        """How many jobs of *job_type* are held."""
+        return sum(run.job.job_type == job_type for run in self._by_job.values())
+
+    def first_renewal(self, busy_seconds: float) -> float | None:
+        """When the first of the leases is to be renewed, on the monotonic clock; None without runs."""
+        return min((run.renew_at(busy_seconds) for run in self._by_job.values()), default=None)
 
     def renew(self, leases: Iterable[dict[str, Any]], sent_at: float) -> None:
         """The database renewed *leases* in answer to a call sent at *sent_at*."""

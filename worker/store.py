@@ -15,8 +15,12 @@ from worker.rpc import Rpc
 SCHEMA_VERSION: Final = 1
 """The oldest installed SQL this worker can work with."""
 
+SCHEMA_VERSIONS_AHEAD: Final = 1
+"""How much newer the installed SQL may be: by one release, so that it can be upgraded before the workers."""
+
 MEMORY_KEYS_MAX: Final = 500
 _TERMS_MAX: Final = 1000  # a call of recall_translation_glossary
+_PARENTS_MAX: Final = 50  # a call of get_translation_parents
 
 Row = dict[str, Any]
 
@@ -42,9 +46,12 @@ class JobStore:
         job_types: Sequence[str],
         found_by: str,
         floor: Mapping[str, Any] | None = None,
+        terms: Mapping[str, Mapping[str, int]] | None = None,
     ) -> list[models.Job]:
         """
         Claim up to *limit* jobs. The same *claim_id* again returns what its first call claimed.
+
+        *terms*: job types with a `limit` or a `lease_ms` of their own.
 
         *floor*: what the last claim said (`Job.floor`); None costs time while old snapshots are held, and no more.
         """
@@ -57,6 +64,8 @@ class JobStore:
         }
         if floor is not None:
             params["p_floor"] = dict(floor)
+        if terms:
+            params["p_terms"] = {job_type: dict(said) for job_type, said in terms.items()}
         rows = await self._call("claim_translation_jobs", params)
         return [models.Job.from_row(row) for row in _rows(rows)]
 
@@ -133,6 +142,27 @@ class JobStore:
     async def get_translation_source(self, job_id: str, *, repeat_seconds: float = 0.0) -> Any:
         """The content of a job that was too large for its claim."""
         return await self._rpc.call("get_translation_source", {"p_job_id": job_id}, repeat_seconds=repeat_seconds)
+
+    async def get_translation_parents(self, job_id: str, *, repeat_seconds: float = 0.0) -> list[models.Parent]:
+        """The jobs that *job_id* came after, oldest first, with their results; those of a megabyte stay behind."""
+        parents: list[models.Parent] = []
+        after_seq = 0
+        while True:
+            page = {"p_job_id": job_id, "p_after_seq": after_seq}
+            rows = _rows(await self._rpc.call("get_translation_parents", page, repeat_seconds=repeat_seconds))
+            parents += map(models.Parent.from_row, rows)
+            if len(rows) < _PARENTS_MAX:
+                return parents
+            after_seq = rows[-1]["seq"]
+
+    async def get_translation_result(self, job_id: str, item: str, *, repeat_seconds: float = 0.0) -> Row:
+        """The result of one finished item of any job."""
+        params = {"p_job_id": job_id, "p_item": item}
+        return _row(await self._rpc.call("get_translation_result", params, repeat_seconds=repeat_seconds))
+
+    async def do_translation_chores(self) -> Row:
+        """Do for the whole project what is due: `queues` that were read, how many jobs were `purged`, `again_ms`."""
+        return _row(await self._rpc.call("do_translation_chores", {}))
 
     async def close(self) -> None:
         await self._rpc.close()

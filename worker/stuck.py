@@ -1,8 +1,8 @@
 """
 Code that does not let go: noticed while it holds up the event loop, and not waited for when the process ends.
 
-Owns a thread that looks at the loop from outside, because nothing on a blocked loop can. It names the place, so that
-whoever wrote the handler knows what to move to a thread; it never stops anything.
+Owns a thread that looks at the loop from outside, because nothing on a blocked loop can. It names the place, and the
+handler if it is one, so that whoever wrote it knows what to move to a thread; it never stops anything.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Mapping
+from types import CodeType, FrameType
 from typing import Final
 
 from loguru import logger
@@ -31,9 +31,14 @@ class LoopWatch:
         look_seconds: float = _LOOK_SECONDS,
         blocked_seconds: float = _BLOCKED_SECONDS,
         on_turn: Callable[[float], None] = lambda _: None,
+        whose: Callable[[CodeType], Mapping[str, str] | None] = lambda _: None,
     ) -> None:
-        """*on_turn* is told at each look how many seconds later than asked the loop came round."""
+        """
+        *on_turn* is told at each look how many seconds later than asked the loop came round.
+        *whose* names who is to blame for a piece of code, as fields for the log; None: nobody in particular.
+        """
         self._on_turn = on_turn
+        self._whose = whose
         self._look_seconds = look_seconds
         self._blocked_seconds = blocked_seconds
         self._turned_at = time.monotonic()
@@ -57,9 +62,22 @@ class LoopWatch:
             silent_seconds = time.monotonic() - self._turned_at - self._look_seconds
             is_blocked = silent_seconds > self._blocked_seconds
             if is_blocked and not is_told:
-                place = _place(sys._current_frames().get(watched))
-                logger.error("Event loop blocked; nothing else is done", seconds=round(silent_seconds, 1), place=place)
+                frame = sys._current_frames().get(watched)
+                logger.error(
+                    "Event loop blocked; nothing else is done",
+                    seconds=round(silent_seconds, 1),
+                    place=_place(frame),
+                    **self._blame(frame),
+                )
             is_told = is_blocked
+
+    def _blame(self, frame: FrameType | None) -> Mapping[str, str]:
+        """Of the innermost frame that belongs to somebody."""
+        while frame is not None:
+            if found := self._whose(frame.f_code):
+                return found
+            frame = frame.f_back
+        return {}
 
 
 def _place(frame: FrameType | None) -> str:

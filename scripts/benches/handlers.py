@@ -16,13 +16,11 @@ from typing import Any
 
 from websockets.asyncio.connection import Connection
 
-from worker.handlers import ItemContext, handler
-from worker.models import ItemResult
+from worker.handlers import JobContext, handler
 from worker.store import JobStore
 
 _PORT = int(os.environ.get("BENCH_STAMPS", "0"))
 _WORK_SECONDS = float(os.environ.get("BENCH_WORK_MS", "0")) / 1000
-_RESULT = ItemResult(content="", provider="bench")
 
 _socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 _heard: dict[str, int] = {}
@@ -30,7 +28,7 @@ _heard: dict[str, int] = {}
 
 
 @handler("translation")
-async def nothing(ctx: ItemContext) -> ItemResult:
+async def nothing(ctx: JobContext) -> str:
     """The empty job, or one that waits for a provider for BENCH_WORK_MS."""
     started_at = time.monotonic_ns()
     if _PORT:
@@ -38,7 +36,7 @@ async def nothing(ctx: ItemContext) -> ItemResult:
         _socket.sendto(json.dumps(stamp).encode(), ("127.0.0.1", _PORT))
     if _WORK_SECONDS:
         await asyncio.sleep(_WORK_SECONDS)
-    return _RESULT
+    return ""
 
 
 def _watch_frames() -> None:

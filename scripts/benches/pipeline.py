@@ -149,6 +149,18 @@ class Context:
     async def content(self) -> Any:
         return self._content
 
+    async def signed_content(self, seconds: int = 3600) -> Any:
+        raise NotImplementedError
+
+    async def signed_url(self, bucket: str, path: str, seconds: int = 3600) -> str:
+        raise NotImplementedError
+
+    async def parents(self) -> Sequence[models.Parent]:
+        return ()
+
+    async def parent_result(self, parent_id: str, item: str) -> Any:
+        raise NotImplementedError
+
     async def shared(self, name: Hashable, make: Callable[[], Awaitable[T]]) -> T:
         if name not in self._made:
             self._made[name] = await make()

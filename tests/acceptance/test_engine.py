@@ -208,12 +208,11 @@ async def test_a_long_tibetan_text_is_cut_at_its_own_sentence_ends(project: Data
 
 STUBBORN = """
     import asyncio, time
-    from worker.handlers import handler
-    from worker.models import ItemResult
+    import worker
 
-    @handler("stubborn")
+    @worker.handler("stubborn")
     async def stubborn(ctx):
-        if ctx.item.name == "thread":
+        if ctx.items == ["thread"]:
             await asyncio.to_thread(time.sleep, 600)
         while True:
             try:

@@ -1,13 +1,24 @@
 """A context that remembers like the database does, and a translator that answers as a test says."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import aiohttp
+import psycopg
 import pytest
 
+from tests.conftest import INSTALL
+from tests.support import stacks
+from tests.support.database import Database
 from worker import models
+from worker.devstack import platform
+from worker.devstack.postgres import Cluster
+from worker.devstack.stack import Stack
+from worker.handlers.procedures import Procedures
+from worker.storage import with_addresses
 from worker.translators import TranslationAnswer, TranslationRequest
 from worker.translators.base import ANY_LANGUAGE
 
@@ -31,6 +42,18 @@ class FakeContext:
 
     async def content(self) -> Any:
         return self.job.content
+
+    async def signed_content(self, seconds: int = 3600) -> Any:
+        return await with_addresses(await self.content(), self.signed_url)
+
+    async def signed_url(self, bucket: str, path: str, seconds: int = 3600) -> str:
+        return f"https://storage.test/{bucket}/{path}?token=signed"
+
+    async def parents(self) -> Sequence[models.Parent]:
+        return ()
+
+    async def parent_result(self, parent_id: str, item: str) -> Any:
+        raise AssertionError("there are no parents")
 
     async def shared(self, name: Hashable, make: Callable[[], Awaitable[T]]) -> T:
         if name not in self.made:
@@ -152,3 +175,58 @@ def term(wording: str, translation: str | None = None, **changes: Any) -> models
         "case_sensitive": False,
     }
     return models.GlossaryTerm(**(given | changes))
+
+
+# Functions of an owner's. `calls` counts, whatever becomes of the call.
+FUNCTIONS = """
+create sequence public.calls;
+create function public.league(season int default 1, team text default 'all') returns jsonb language sql as
+  $$ select jsonb_build_object('season', season, 'team', team) $$;
+create function public.nap(seconds float) returns int language plpgsql as
+  $$ begin perform nextval('public.calls'), pg_sleep(seconds); return 1; end $$;
+create function public.long_nap(seconds float) returns int language plpgsql set statement_timeout = '30s' as
+  $$ begin perform nextval('public.calls'), pg_sleep(seconds); return 1; end $$;
+create function public.stopped() returns int language plpgsql set statement_timeout = '30s' as
+  $$ begin raise exception using errcode = '57014', message = 'canceling statement due to statement timeout'; end $$;
+create function public.endless_nap() returns int language sql set statement_timeout = '61s' as
+  $$ select nextval('public.calls')::int $$;
+create function public.fail(code text) returns void language plpgsql as
+  $$ begin raise exception using errcode = code, message = 'It is raining.'; end $$;
+create function public.fat() returns text language sql as $$ select repeat('x', 70000) $$;
+create function public.hidden() returns int language sql as $$ select 1 $$;
+revoke execute on function public.hidden() from public;
+grant usage on sequence public.calls to service_role;
+grant execute on function public.league(int, text), public.nap(float), public.long_nap(float), public.stopped(),
+  public.endless_nap(), public.fail(text), public.fat() to service_role;
+"""
+
+
+@pytest.fixture(scope="session")
+def kinds_stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack with the project's SQL whose API gives a statement three seconds, unless its function says otherwise."""
+
+    async def make() -> None:
+        await cluster.create_database("kinds")
+        await platform.install(cluster, "kinds")  # the roles
+
+    asyncio.run(make())
+    with psycopg.connect(cluster.url(database="kinds"), autocommit=True) as admin:
+        admin.execute("alter role authenticator in database kinds set statement_timeout = '3s'")
+    running = Stack(tmp_path_factory.mktemp("kinds"), database="kinds", sql=[INSTALL, FUNCTIONS], cluster=cluster)
+    with stacks.in_thread(running):
+        yield running
+
+
+@pytest.fixture
+def kinds(kinds_stack: Stack) -> Iterator[Database]:
+    """Its database, with both lists empty."""
+    database = Database(kinds_stack.urls.database_url, kinds_stack.urls.admin_database_url)
+    with contextlib.closing(database):
+        database.run("truncate public.translation_sql_functions, public.translation_http_endpoints")
+        yield database
+
+
+@pytest.fixture
+async def procedures(kinds_stack: Stack) -> AsyncIterator[Procedures]:
+    async with aiohttp.ClientSession() as session:
+        yield Procedures(session, kinds_stack.urls.url, kinds_stack.urls.secret_key)

@@ -18,6 +18,7 @@ from worker.pauses import Pauses
 from worker.recorder import Recorder
 from worker.runner import JobRun, Workshop
 from worker.runs import Runs
+from worker.store import SCHEMA_VERSION
 from worker.wakeup import Bell
 
 
@@ -30,6 +31,7 @@ class Parts:
         self.bell = Bell(interval_seconds=0, clock=self.clock)
         self.runs = Runs(on_change=lambda: self.heartbeat.reconsider(), on_retrying=lambda: self.heartbeat.soon())
         self.heard: list[tuple[float, int]] = []
+        self.chores: list[float] = []
         self.languages: tuple[tuple[str, str], ...] = (("*", "*"),)
         self.heartbeat = Heartbeat(
             store=self.store,
@@ -39,6 +41,8 @@ class Parts:
             identity={"version": "0"},
             condition=lambda: Condition("realtime", 2.5, ["translation"], self.languages, False, {}),
             on_beat=lambda sent_at, workers: self.heard.append((sent_at, workers)),
+            handlers=["translation", "thumbnail"],
+            on_chores=lambda due_seconds: self.chores.append(due_seconds),
             clock=self.clock,
         )
         self.began_at = self.clock.monotonic()
@@ -230,3 +234,49 @@ async def test_the_first_beat_waits_for_a_project_that_is_starting() -> None:
 
     await first
     assert len(parts.heard) == 1
+
+
+async def test_what_is_due_for_the_whole_project_is_passed_on(parts: Parts) -> None:
+    await parts.clock.advance(30)
+    parts.next = {"chores_ms": 1500}
+    await parts.clock.advance(30)
+
+    assert parts.chores == [1.5], "an older database says nothing of it"
+
+
+async def test_sql_that_is_one_release_newer_is_fine_and_two_are_told_once(parts: Parts) -> None:
+    lines: list[tuple[str, str]] = []
+    sink = logger.add(
+        lambda line: lines.append((line.record["level"].name, line.record["extra"]["cure"])), level="ERROR"
+    )
+    try:
+        for version in (SCHEMA_VERSION + 1, SCHEMA_VERSION + 2, SCHEMA_VERSION + 2, SCHEMA_VERSION):
+            parts.next = {"schema_version": version}
+            await parts.clock.advance(30)
+    finally:
+        logger.remove(sink)
+
+    assert parts.times == [30.0, 60.0, 90.0, 120.0]
+    assert [(level, "Start a newer worker" in cure) for level, cure in lines] == [("ERROR", True)]
+
+
+async def test_its_handlers_are_asked_about_until_an_answer_came_and_what_is_unknown_is_said_once(
+    parts: Parts,
+) -> None:
+    lines: list[dict[str, Any]] = []
+    sink = logger.add(lambda message: lines.append(message.record["extra"]), level="WARNING")
+    parts.next = errors.StoreUnavailable("503")
+    await parts.clock.advance(31)
+    parts.next = {"unknown_types": ["thumbnail"]}
+    await parts.clock.advance(90)
+    logger.remove(sink)
+
+    asked = ["translation", "thumbnail"]
+    told = [beat.get("handlers") for beat in parts.store.beats]
+    accepted = told.index(None)
+    assert accepted >= 2
+    assert told == [asked] * accepted + [None] * (len(told) - accepted)
+    assert all(beat["stats"]["handlers"] == asked for beat in parts.store.beats)
+    (line,) = [line for line in lines if "job_type" in line]
+    assert line["job_type"] == "thumbnail"
+    assert "values ('thumbnail')" in line["cure"]

@@ -139,6 +139,36 @@ async def test_the_glossary_is_fetched_once_and_only_for_a_user(store: ScriptedS
     assert [[term.target_language for term in terms] for terms in seen] == [["es", "fr"], ["es", "fr"], []]
 
 
+async def test_the_jobs_it_came_after_are_fetched_once_with_their_results(
+    store: ScriptedStore, shop_with: ShopWith
+) -> None:
+    asked: list[tuple[str, dict[str, Any]]] = []
+    item = {"item": "run", "status": "completed", "error": None, "result": {"content": {"words": 7}}, "has_more": False}
+    large = item | {"item": "film", "result": None, "has_more": True}
+    words = {"id": "p1", "seq": 4, "name": "words", "job_type": "transcribe", "title": "Words", "status": "completed"}
+
+    class Calls:
+        async def call(self, function: str, params: dict[str, Any], **_: Any) -> Any:
+            asked.append((function, params))
+            return [words | {"items": [item, large]}] if function.endswith("parents") else {"content": "all of it"}
+
+    store._rpc = Calls()  # type: ignore[assignment]
+    seen: list[Any] = []
+
+    async def handle(ctx: ItemContext) -> models.ItemResult:
+        (parent,) = await ctx.parents()
+        seen.append((parent.name, parent.items["run"].content, parent.items["film"].is_large))
+        return factories.result(await ctx.parent_result(parent.id, "film"))
+
+    job = factories.job("es", "fr")
+    await run_of(job, shop_with(handle)).run()
+
+    assert seen == [("words", {"words": 7}, True)] * 2
+    assert asked.count(("get_translation_parents", {"p_job_id": job.id, "p_after_seq": 0})) == 1
+    assert asked.count(("get_translation_result", {"p_job_id": "p1", "p_item": "film"})) == 2
+    assert sent(store)["es"]["result"]["content"] == "all of it"
+
+
 async def test_what_is_shared_is_made_once_unless_its_maker_failed(shop_with: ShopWith) -> None:
     made: list[str] = []
 

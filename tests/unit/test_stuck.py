@@ -7,6 +7,8 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from types import CodeType
+from typing import Any
 
 import pytest
 from loguru import logger
@@ -40,6 +42,31 @@ async def test_a_blocked_loop_is_noticed_once_and_named(told: list[str]) -> None
     assert len(told) == 1
     assert "test_stuck.py" in told[0]
     assert "hold_everybody_up" in told[0]
+
+
+async def test_whoever_the_blocking_code_belongs_to_is_named() -> None:
+    fields: list[dict[str, Any]] = []
+    sink = logger.add(lambda message: fields.append(message.record["extra"]), level="ERROR")
+
+    def helper() -> None:
+        deadline = time.monotonic() + 20
+        while not fields and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    async def handler() -> None:
+        helper()
+
+    def whose(code: CodeType) -> dict[str, str] | None:
+        return {"job_type": "thumbnail"} if code is handler.__code__ else None
+
+    watch = asyncio.create_task(LoopWatch(look_seconds=0.02, blocked_seconds=0.1, whose=whose).run())
+    await asyncio.sleep(0)
+    await handler()
+    watch.cancel()
+    await asyncio.gather(watch, return_exceptions=True)
+    logger.remove(sink)
+
+    assert fields[0]["job_type"] == "thumbnail"
 
 
 @pytest.mark.parametrize(

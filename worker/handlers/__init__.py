@@ -1,30 +1,11 @@
 """
-Which handler does which type of job. The owner's own handlers register themselves when `WORKER_MODULES`
-imports them:
+Which handler does which type of job.
 
-    @handler("thumbnail")
-    async def thumbnail(ctx: ItemContext) -> ItemResult: ...
+Those that come with the worker do one item at a time (`base.Handler`). The owner's own do a whole job (`own`) and
+register themselves when `WORKER_MODULES` imports them.
 """
 
-from collections.abc import Callable
+from worker.handlers.base import Handler, ItemContext, JobContext
+from worker.handlers.own import OwnHandler, handler, registered
 
-from worker.handlers.base import Handler, ItemContext
-
-__all__ = ["Handler", "ItemContext", "handler", "registered"]
-
-_registry: dict[str, Handler] = {}
-
-
-def handler(job_type: str) -> Callable[[Handler], Handler]:
-    """Let the decorated async function do the items of jobs of *job_type*. The last one to ask wins."""
-
-    def register(function: Handler) -> Handler:
-        _registry[job_type] = function
-        return function
-
-    return register
-
-
-def registered() -> dict[str, Handler]:
-    """A copy: what is registered now."""
-    return dict(_registry)
+__all__ = ["Handler", "ItemContext", "JobContext", "OwnHandler", "handler", "registered"]
