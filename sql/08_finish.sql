@@ -30,7 +30,7 @@ end $$;
 comment on function translation_private.close_items(uuid[], text, jsonb, timestamptz) is 'Ends the open items of some jobs as failed or cancelled, with their refunds.';
 
 -- The job rows after their items changed: sums, state, and the end of the claim when nothing is left to do.
-create or replace function translation_private.settle_jobs(p_job_ids uuid[], p_now timestamptz) returns void
+create or replace function translation_private.settle_rows(p_job_ids uuid[], p_now timestamptz) returns uuid[]
 language plpgsql set search_path = ''
 as $$
 declare
@@ -96,12 +96,27 @@ begin
   if v_retrying is not null then
     perform translation_private.announce('ready', v_retrying[1], greatest(v_due_ms, 0), cardinality(v_retrying));
   end if;
-  if v_finished is not null then
-    perform translation_private.settle_children(v_finished, p_now);
-  end if;
+  return v_finished;
+end $$;
+comment on function translation_private.settle_rows(uuid[], timestamptz) is
+  'Brings job rows in line with their items; ends claim and attempt when the run or the job is over. Returns the jobs that have ended.';
+
+-- Generation by generation, in a loop: a call for each would end at the stack's depth in a chain of hundreds.
+create or replace function translation_private.settle_jobs(p_job_ids uuid[], p_now timestamptz) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_ids uuid[] := p_job_ids;
+begin
+  loop
+    v_ids := translation_private.settle_rows(v_ids, p_now);
+    exit when v_ids is null;
+    v_ids := translation_private.move_children(v_ids, p_now);
+    exit when v_ids is null;
+  end loop;
 end $$;
 comment on function translation_private.settle_jobs(uuid[], timestamptz) is
-  'Brings job rows in line with their items; ends claim and attempt when the run or the job is over.';
+  'Brings jobs in line with their items, and with them whatever waits for those that have ended.';
 
 create or replace function translation_private.start_children(p_job_ids uuid[], p_now timestamptz) returns void
 language plpgsql set search_path = ''
@@ -122,12 +137,12 @@ as $$
 begin
   perform translation_private.close_items(p_job_ids, 'cancelled',
     '{"class": "bad_request", "message": "A job it waited for did not complete."}', p_now);
-  perform translation_private.settle_jobs(p_job_ids, p_now);
 end $$;
-comment on function translation_private.cancel_children(uuid[], timestamptz) is 'Blocked jobs whose parent did not complete: cancelled and refunded.';
+comment on function translation_private.cancel_children(uuid[], timestamptz) is
+  'Items of blocked jobs whose parent did not complete: cancelled and refunded. The caller settles the jobs.';
 
 -- Children of jobs that have ended: unblocked when every parent completed, cancelled when one did not.
-create or replace function translation_private.settle_children(p_parent_ids uuid[], p_now timestamptz) returns void
+create or replace function translation_private.move_children(p_parent_ids uuid[], p_now timestamptz) returns uuid[]
 language plpgsql set search_path = ''
 as $$
 declare
@@ -152,8 +167,10 @@ begin
   if v_cancel is not null then
     perform translation_private.cancel_children(v_cancel, p_now);
   end if;
+  return v_cancel;
 end $$;
-comment on function translation_private.settle_children(uuid[], timestamptz) is 'What waits for jobs that have just ended: starts, or is cancelled and refunded.';
+comment on function translation_private.move_children(uuid[], timestamptz) is
+  'What waits for jobs that have just ended: starts, or its items are cancelled and refunded. Returns the jobs that are to be settled then.';
 
 -- A parent that is deleted before its end (its user was) did not complete: what waits for it must not wait for
 -- ever. The trigger's name makes it fire before the foreign keys' own, while the edges still stand; a child that
@@ -173,6 +190,7 @@ begin
   perform translation_private.lock_jobs(v_cancel || v_run);
   if v_cancel is not null then
     perform translation_private.cancel_children(v_cancel, v_now);
+    perform translation_private.settle_jobs(v_cancel, v_now);
   end if;
   select array_agg(c.id) into v_run from public.translation_jobs c
   where c.id = any (v_run) and c.status = 'blocked' and not exists (
@@ -220,6 +238,27 @@ as $$ select translation_private.cancel_job(p_job_id) $$;
 comment on function public.cancel_translation_job(uuid) is
   'Final at once: unfinished items are refunded, finished ones kept and paid. A job that has ended is returned unchanged.';
 
+-- What a repeated job waits for: the parents of the first one, or what repeats those of them that did not complete.
+create or replace function translation_private.parents_again(p_job_id uuid, p_user_id uuid)
+returns table (parents uuid[], names text[], after_failure jsonb) language sql stable set search_path = ''
+as $$
+  with recursive again as (
+    select d.parent_id as first, d.parent_id as id, d.name, d.after_failure, 0 as nth
+    from public.translation_job_dependencies d where d.child_id = p_job_id
+    union all
+    select a.first, next.id, a.name, a.after_failure, a.nth + 1
+    from again a join public.translation_jobs p on p.id = a.id and p.status in ('failed', 'cancelled')
+    join public.translation_jobs next on next.retry_of = a.id
+  ), latest as (
+    select distinct on (a.first) a.id, a.name, a.after_failure from again a order by a.first, a.nth desc
+  )
+  select array_agg(l.id order by l.id), array_agg(l.name order by l.id), jsonb_object_agg(l.id, l.after_failure) filter (where l.after_failure <> 'cancel')
+  from latest l join public.translation_jobs p on p.id = l.id
+  where p_user_id is null or p.user_id = p_user_id
+$$;
+comment on function translation_private.parents_again(uuid, uuid) is
+  'Parents for the retry of a job, with their names and what an option says of them; with a user only his own.';
+
 create or replace function translation_private.retry_job(p_job_id uuid) returns public.translation_jobs
 language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
@@ -228,6 +267,7 @@ declare
   v_job public.translation_jobs;
   v_again public.translation_jobs;
   v_items text[];
+  v_after record;
 begin
   -- No lock on a job yet: the advisory lock that orders two retries must come before every row lock.
   perform pg_advisory_xact_lock(hashtextextended('translation retry ' || p_job_id, 0));
@@ -247,9 +287,12 @@ begin
   if v_items is null then
     perform translation_private.refuse(409, 'nothing_to_retry', 'Every item of the job completed: there is nothing to repeat.');
   end if;
+  select * into v_after from translation_private.parents_again(p_job_id, v_user);
   return translation_private.add_job(
     v_user is not null, v_job.user_id, v_job.job_type, v_job.content, v_items, v_job.source_language, v_job.content_kind,
-    case when v_user is null then v_job.priority end, v_job.options, null, null, v_job.correlation_id, v_job.subject, v_job.title, v_job.metadata, null, p_job_id);
+    case when v_user is null then v_job.priority end,
+    (v_job.options - 'after_failure') || case when v_after.after_failure is null then '{}' else jsonb_build_object('after_failure', v_after.after_failure) end,
+    null, null, v_job.correlation_id, v_job.subject, v_job.title, v_job.metadata, v_after.parents, p_job_id, v_after.names);
 end $$;
 comment on function translation_private.retry_job(uuid) is 'Definer, because users have no write grant; checks that the job is the caller''s.';
 
@@ -257,4 +300,4 @@ create or replace function public.retry_translation_job(p_job_id uuid) returns p
 language sql set search_path = ''
 as $$ select translation_private.retry_job(p_job_id) $$;
 comment on function public.retry_translation_job(uuid) is
-  'One new job for the failed and cancelled items of a job that has ended. Calling it again returns the same new job.';
+  'One new job for the failed and cancelled items of a job that has ended. Calling it again returns the same new job. What waited for others waits for what repeats those.';
