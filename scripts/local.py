@@ -32,7 +32,7 @@ async def running(
             *(sys.executable, "-m", "worker", *command),
             stdout=output,
             stderr=asyncio.subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "LOG_JSON": "false", **(environment or {})},
             cwd=home,
             start_new_session=True,  # a Ctrl-C is for us, who stop our processes in order
         )

@@ -15,3 +15,7 @@ drop index if exists public.translation_jobs_of_type;
 drop function if exists translation_private.promote(int, timestamptz);
 drop function if exists translation_private.job_document(public.translation_jobs);
 drop function if exists public.list_translation_jobs(text[], text, text, timestamptz, int, bigint);
+drop function if exists translation_private.check_parents(uuid[], uuid, boolean);
+drop function if exists translation_private.add_job(
+  boolean, uuid, text, jsonb, text[], text, text, int, jsonb, text, timestamptz, text, text, text, jsonb, uuid[], uuid);
+drop function if exists translation_private.settle_children(uuid[], timestamptz);

@@ -39,6 +39,12 @@ class _Waiting:
     size_bytes: int
     submitted_at: float
     answer: "asyncio.Future[models.Answer] | None" = field(default=None)
+    correlation_id: str | None = None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Whose it is, for a line in the log."""
+        return {"job_id": self.entry["job_id"], "item": self.entry.get("item"), "correlation_id": self.correlation_id}
 
     def resolve(self, answer: models.Answer) -> None:
         if self.answer is not None and not self.answer.done():
@@ -86,8 +92,10 @@ class Recorder:
         try:
             waiting = self._waiting(entry)
         except (TypeError, ValueError) as unfit:
+            # Called within the run of the job, whose id stands on every line there.
             logger.error("Result cannot be written as JSON", item=item, error=type(unfit).__name__)
             waiting = self._waiting(_condemned(entry))
+        waiting.correlation_id = job.correlation_id
         waiting.answer = asyncio.get_running_loop().create_future()
         self._outcomes.append(waiting)
         self._settled.clear()
@@ -203,17 +211,17 @@ class Recorder:
         # The code only: the database's sentence may quote a customer.
         code = error.code if isinstance(error, errors.StoreRefused) else type(error).__name__
         if culprit.answer is None:
-            logger.warning("Progress refused", code=code)
+            logger.warning("Progress refused", code=code, **culprit.about)
         elif culprit.entry["outcome"] != "failed":
-            logger.error("Result refused; the item fails", code=code)
+            logger.error("Result refused; the item fails", code=code, **culprit.about)
             await self._deliver([self._replaced(culprit)])
         else:
-            logger.error("Failure refused; the lease will run out", code=code)
+            logger.error("Failure refused; the lease will run out", code=code, **culprit.about)
             culprit.resolve(_LOST)
 
     def _replaced(self, culprit: _Waiting) -> _Waiting:
         replacement = self._waiting(_condemned(culprit.entry))
-        replacement.answer = culprit.answer
+        replacement.answer, replacement.correlation_id = culprit.answer, culprit.correlation_id
         return replacement
 
     def _waiting(self, entry: Mapping[str, Any]) -> _Waiting:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 REALTIME = "Realtime subscription active"
@@ -45,13 +46,14 @@ class Journal:
 
     def _take(self, line: str) -> None:
         try:
-            record = json.loads(line)["record"]
-        except (ValueError, KeyError, TypeError):
+            entry = json.loads(line)
+            message, severity = entry.pop("message"), entry.pop("severity")
+            at = datetime.fromisoformat(entry.pop("time")).timestamp()
+        except (ValueError, KeyError, TypeError, AttributeError):
             if line.strip():
                 self.errors.append(line[:200])
             return
-        if mode := _MODES.get(record["message"]):
-            self.turns.append(Turn(record["time"]["timestamp"], mode, str(record["extra"].get("reason", ""))))
-        elif record["level"]["no"] >= 40:
-            extra = {name: value for name, value in record["extra"].items() if isinstance(value, str | int | float)}
-            self.errors.append(f"{record['message']} {extra}")
+        if mode := _MODES.get(message):
+            self.turns.append(Turn(at, mode, str(entry.get("reason", ""))))
+        elif severity in ("ERROR", "CRITICAL"):
+            self.errors.append(f"{message} {entry}")

@@ -1,60 +1,66 @@
 -- Wakes somebody when no worker lives to do it: pg_cron asks for the alerts each minute, pg_net calls a webhook.
 --
--- Told are an alert that begins, one that lasts (each hour again) and one that has ended; a minute in which nothing
--- changes is silent. The body has a field text, which is what Slack, Mattermost and the like show.
--- Switch pg_cron and pg_net on first (dashboard, Database, Extensions), and put address and token into the Vault:
+-- It sends what a worker with ALERT_WEBHOOK_URL sends, signed alike, and shares the notices with it: with both of them
+-- the webhook hears each thing once. Told are an alert that begins, one that lasts (each hour again) and one that has
+-- ended; a minute in which nothing changes is silent. The body has a field text, which is what Slack, Mattermost and
+-- the like show. pg_net does not tell whether anybody answered: what was sent counts as told.
+-- Switch pg_cron and pg_net on first (dashboard, Database, Extensions), and put address and secret into the Vault:
 --   select vault.create_secret('https://hooks.example.com/…', 'translation_alert_url');
---   select vault.create_secret('a long random word', 'translation_alert_token');  -- sent as Authorization: Bearer …
+--   select vault.create_secret('a long random word', 'translation_alert_secret');  -- without it, nothing is signed
 -- Paste it after install.sql; it may be run again.
 
 begin;
 
-create table if not exists translation_private.alerts_told (
-  alert   text primary key,
-  told_at timestamptz not null
-);
-comment on table translation_private.alerts_told is 'Example: alerts that the webhook knows of.';
-alter table translation_private.alerts_told enable row level security;
-revoke all on table translation_private.alerts_told from public, anon, authenticated, service_role;
+-- HMAC-SHA256 as Standard Webhooks wants it. pgcrypto is not everywhere; a hash is.
+create or replace function translation_private.webhook_signature(p_secret text, p_message text) returns text
+language plpgsql immutable strict set search_path = ''
+as $$
+declare
+  v_key bytea := case when p_secret like 'whsec\_%' then decode(substr(p_secret, 7), 'base64') else convert_to(p_secret, 'UTF8') end;
+  v_inner bytea;
+  v_outer bytea;
+begin
+  if length(v_key) > 64 then
+    v_key := sha256(v_key);
+  end if;
+  v_key := v_key || decode(repeat('00', 64 - length(v_key)), 'hex');
+  v_inner := v_key;
+  v_outer := v_key;
+  for i in 0 .. 63 loop
+    v_inner := set_byte(v_inner, i, get_byte(v_key, i) # 54);
+    v_outer := set_byte(v_outer, i, get_byte(v_key, i) # 92);
+  end loop;
+  return 'v1,' || encode(sha256(v_outer || sha256(v_inner || convert_to(p_message, 'UTF8'))), 'base64');
+end $$;
+comment on function translation_private.webhook_signature(text, text) is 'Example: what a Standard Webhooks verifier expects in webhook-signature.';
+revoke all on function translation_private.webhook_signature(text, text) from public, anon, authenticated, service_role;
 
 create or replace function translation_private.tell_alerts() returns int
 language plpgsql set search_path = ''
 as $$
 declare
-  v_now timestamptz := translation_private.clock();
-  v_on jsonb;
-  v_ended text[];
-  v_text text;
-  v_count int;
+  -- Thresholds of your own: take_translation_alert_notices('pg_cron', '{"p_queue_depth": 100}').
+  v_told jsonb := public.take_translation_alert_notices('pg_cron');
+  v_body jsonb := jsonb_build_object('text', v_told -> 'text', 'alerts', v_told -> 'notices');
+  v_at bigint := extract(epoch from translation_private.clock());
+  v_secret text := (select s.decrypted_secret from vault.decrypted_secrets s where s.name = 'translation_alert_secret');
+  v_headers jsonb := '{"Content-Type": "application/json"}';
 begin
-  -- Thresholds of your own are arguments of translation_alerts.
-  select coalesce(jsonb_agg(to_jsonb(a)), '[]') into v_on from public.translation_alerts() as a
-  where not exists (
-    select from translation_private.alerts_told t where t.alert = a.alert and t.told_at > v_now - interval '1 hour');
-  with ended as (
-    delete from translation_private.alerts_told t
-    where not exists (select from public.translation_alerts() as a where a.alert = t.alert) returning t.alert
-  )
-  select coalesce(array_agg(ended.alert order by ended.alert), '{}') into v_ended from ended;
-  v_count := jsonb_array_length(v_on) + cardinality(v_ended);
-  if v_count = 0 then
+  if v_told -> 'notices' = '[]' then
     return 0;
   end if;
-  insert into translation_private.alerts_told as t (alert, told_at)
-  select one ->> 'alert', v_now from jsonb_array_elements(v_on) as one
-  on conflict (alert) do update set told_at = excluded.told_at;
-  select string_agg(line, E'\n') into v_text from (
-    select format('%s: %s %s', one ->> 'severity', one ->> 'message', one ->> 'cure') as line from jsonb_array_elements(v_on) as one
-    union all
-    select format('over: %s', alert) from unnest(v_ended) as alert) as lines;
+  if v_secret is not null then  -- pg_net sends v_body::text, byte for byte
+    v_headers := v_headers || jsonb_build_object(
+      'webhook-id', v_told -> 'message_id', 'webhook-timestamp', v_at::text, 'webhook-signature',
+      translation_private.webhook_signature(v_secret, format('%s.%s.%s', v_told ->> 'message_id', v_at, v_body)));
+  end if;
   perform net.http_post(
-    url := (select decrypted_secret from vault.decrypted_secrets where name = 'translation_alert_url'),
-    body := jsonb_build_object('text', v_text, 'alerts', v_on, 'ended', v_ended),
-    headers := jsonb_build_object('Content-Type', 'application/json', 'Authorization', 'Bearer ' || (
-      select decrypted_secret from vault.decrypted_secrets where name = 'translation_alert_token')));
-  return v_count;
+    url := (select s.decrypted_secret from vault.decrypted_secrets s where s.name = 'translation_alert_url'),
+    body := v_body, headers := v_headers);
+  return public.settle_translation_alert_notices(array(
+    select one ->> 'id' from jsonb_array_elements(v_told -> 'notices') as one));
 end $$;
-comment on function translation_private.tell_alerts() is 'Example: calls the webhook with what has begun or ended. Returns how many alerts that were.';
+comment on function translation_private.tell_alerts() is 'Example: calls the webhook with what has begun, lasts or has ended. Returns how many notices that were.';
 revoke all on function translation_private.tell_alerts() from public, anon, authenticated, service_role;
 
 -- The same name again replaces the schedule.

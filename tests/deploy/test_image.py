@@ -1,6 +1,7 @@
 """What the Dockerfile makes: checked without an engine, by its text and by doing what it says."""
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -203,6 +204,20 @@ def _files(image: Path) -> dict[Path, float]:
     return {path: path.lstat().st_mtime for path in image.rglob("*")}
 
 
+def test_it_has_the_package_and_nothing_else_of_the_checkout(image: Path) -> None:
+    (record,) = (image / "venv").glob("lib/python*/site-packages/supabase_realtime_worker-*.dist-info/RECORD")
+    listed = {line.rpartition(",")[0].rpartition(",")[0] for line in record.read_text().splitlines()}
+    own = {name for name in listed if not name.startswith(f"{record.parent.name}/") and "__pycache__" not in name}
+    source = image / "src"
+    made = {str(path.relative_to(source)) for path in (source / "worker").rglob("*") if path.is_file()}
+    made = {name for name in made if "__pycache__" not in name}
+
+    assert own == made | {"../../../bin/worker", "worker/sql/install.sql", "worker/sql/catalog.json"}
+    assert [name for name in made if re.search(r"\.env|/\.|test_|\.pem|\.key$", name)] == []
+    linked = [path.name for path in (image / "venv/bin").iterdir() if path.name.startswith("worker")]
+    assert linked == ["worker"]
+
+
 @pytest.mark.asyncio(loop_scope="module")
 async def test_it_runs_in_an_empty_environment_writes_nothing_and_stops_when_asked(image: Path, stack: Stack) -> None:
     before = _files(image)
@@ -234,6 +249,11 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _logged(lines: list[str]) -> list[dict[str, Any]]:
+    """What the worker said; tini has words of its own where it is not process 1."""
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
 @pytest.mark.asyncio(loop_scope="module")
 async def test_the_offline_image_starts_with_a_translator_that_needs_nobody(image: Path, stack: Stack) -> None:
     if not HAS_APERTIUM:
@@ -244,7 +264,8 @@ async def test_the_offline_image_starts_with_a_translator_that_needs_nobody(imag
         process.send_signal(signal.SIGTERM)
         await process.wait()
 
-    assert any("translator=apertium simulated=False" in line for line in lines)
+    (chosen,) = [entry for entry in _logged(lines) if entry["message"] == "Translator chosen"]
+    assert (chosen["translator"], chosen["simulated"], chosen["severity"]) == ("apertium", False, "INFO")
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -252,4 +273,6 @@ async def test_without_settings_it_says_which_one_is_missing_and_ends_with_2(ima
     async with started(image, _environment(image)) as (process, lines):
         assert await process.wait() == 2
 
-    assert any("SUPABASE_URL is not set" in line for line in lines)
+    (last,) = _logged(lines)
+    assert last["message"].startswith("SUPABASE_URL is not set")
+    assert last["severity"] == "CRITICAL"

@@ -1,6 +1,7 @@
 """Each alert fires when its cause is there, says so with a cure, and is gone with it."""
 
 import asyncio
+import base64
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.sql.conftest import Claim, Create
 from tests.sql.test_plans import ALONE, COUNTS, FLUSH, HISTORY, LIVE, SMALL, USERS
-from tests.support.database import Database, Row, outcomes
+from tests.support.database import Database, Refused, Row, outcomes
+from worker import settings, signing
 from worker.devstack.postgres import Cluster
 
 Record = Callable[..., list[str]]
@@ -288,6 +290,115 @@ def test_the_numbers_of_the_queue_count_jobs_and_credits(
     assert stats["credits_in_an_hour"] == {"reserved": 20, "consumed": 10, "refunded": 10}
 
 
+# The notices: who is told of what, and when.
+
+
+def notices(db: Database, watcher: str = "w1", **more: Any) -> list[tuple[str, str]]:
+    """What *watcher* is to tell now, and has told when this returns."""
+    answer = db.rpc("take_translation_alert_notices", p_watcher=watcher, **more)
+    db.rpc("settle_translation_alert_notices", p_ids=[notice["id"] for notice in answer["notices"]])
+    return [(notice["alert"], notice["state"]) for notice in answer["notices"]]
+
+
+def test_an_alert_is_told_when_it_fires_each_hour_and_when_it_is_over(
+    db: Database, create: Create, claim: Claim
+) -> None:
+    assert notices(db) == []
+    create("es")
+    db.forward("6 minutes")
+
+    assert notices(db) == [("jobs_pending", "fired")]
+    assert notices(db) == []
+    db.forward("59 minutes")
+    assert notices(db) == []
+    db.forward("2 minutes")
+    assert notices(db) == [("jobs_pending", "lasting")]
+    assert notices(db) == []
+    claim()
+    assert notices(db) == [("jobs_pending", "cleared")]
+    assert notices(db) == []
+
+
+def test_what_was_not_delivered_is_handed_out_again_as_the_same_message(
+    db: Database, create: Create, claim: Claim
+) -> None:
+    create("es")
+    db.forward("6 minutes")
+    first = db.rpc("take_translation_alert_notices", p_watcher="w1")
+    db.forward("1 minute")
+    second = db.rpc("take_translation_alert_notices", p_watcher="w1")
+
+    (notice,) = first["notices"]
+    assert (first["message_id"], notice["id"]) == (second["message_id"], second["notices"][0]["id"])
+    assert first["text"].startswith("critical: Jobs have waited for up to 360 s: translation")
+    assert {"alert", "severity", "message", "cure", "value", "threshold", "details", "since", "state"} <= set(notice)
+    assert db.rpc("settle_translation_alert_notices", p_ids=[notice["id"]]) == 1
+    assert db.rpc("settle_translation_alert_notices", p_ids=[notice["id"]]) == 0
+    claim()
+    over = db.rpc("take_translation_alert_notices", p_watcher="w1")
+    assert (over["text"], over["message_id"] == first["message_id"]) == ("over: jobs_pending", False)
+
+
+def test_an_alert_that_nobody_heard_of_ends_without_a_word(db: Database, create: Create, claim: Claim) -> None:
+    create("es")
+    db.forward("6 minutes")
+    assert len(db.rpc("take_translation_alert_notices", p_watcher="w1")["notices"]) == 1
+    claim()
+
+    assert notices(db) == []
+
+
+def test_an_alert_that_is_back_before_its_end_was_told_goes_on(db: Database, create: Create, claim: Claim) -> None:
+    create("es")
+    db.forward("6 minutes")
+    assert notices(db) == [("jobs_pending", "fired")]
+    claim()
+    db.rpc("take_translation_alert_notices", p_watcher="w1")  # and nobody settles it
+    create("es")
+    db.forward("6 minutes")
+
+    assert ("jobs_pending", "fired") not in notices(db)
+    claim()
+    assert ("jobs_pending", "cleared") in notices(db)
+
+
+def test_one_watcher_looks_and_another_takes_over_when_it_is_gone(db: Database, create: Create) -> None:
+    create("es")
+    db.forward("6 minutes")
+
+    first = db.rpc("take_translation_alert_notices", p_watcher="w1")
+    second = db.rpc("take_translation_alert_notices", p_watcher="w2")
+    assert (len(first["notices"]), first["next_ms"]) == (1, 60_000)
+    assert second["notices"] == []
+    assert 140_000 < second["next_ms"] <= 150_000
+    db.forward("100 seconds")
+    assert len(db.rpc("take_translation_alert_notices", p_watcher="w1")["notices"]) == 1
+    db.forward("100 seconds")
+    assert notices(db, "w2") == []
+    db.forward("100 seconds")
+    assert notices(db, "w2") == [("jobs_pending", "fired")]
+    assert notices(db, "w1") == []
+
+
+def test_the_limits_are_those_of_whoever_watches(db: Database, create: Create) -> None:
+    create("es")
+    db.forward("2 minutes")
+
+    assert notices(db, p_limits={"p_pending_seconds": 3600}) == []
+    limits = settings.AlertSettings(alert_pending_seconds=60).arguments()
+    assert notices(db, p_limits=limits) == [("jobs_pending", "fired")]
+
+
+@pytest.mark.parametrize(
+    "limits", [{"pending": 1}, {"p_pending_seconds": "60"}, {"p_nothing": 1}, [], "x", {"alert": 1}], ids=str
+)
+def test_limits_that_there_are_not_are_refused(db: Database, limits: Any) -> None:
+    with pytest.raises(Refused) as refused:
+        db.rpc("take_translation_alert_notices", p_watcher="w1", p_limits=limits)
+
+    assert (refused.value.code, refused.value.word) == ("PT422", "notices_malformed")
+
+
 # The example: pg_cron, pg_net and the Vault as stand-ins with their signatures.
 
 PLATFORM = """
@@ -303,42 +414,75 @@ create function net.http_post(
   timeout_milliseconds int default 5000)
 returns bigint language sql as $$ insert into net.sent (url, body, headers) values (url, body, headers) returning id $$;
 create schema vault;
-create view vault.decrypted_secrets as select * from (values
-  ('translation_alert_url', 'https://hooks.test/1'), ('translation_alert_token', 'word')) as s (name, decrypted_secret);
+create table vault.decrypted_secrets (name text, decrypted_secret text);
+insert into vault.decrypted_secrets values
+  ('translation_alert_url', 'https://hooks.test/1'), ('translation_alert_secret', 'a long random word');
 grant usage on schema cron, net, vault to postgres;
 grant all on all tables in schema cron, net, vault to postgres;
 """
 
 
-def test_the_webhook_is_called_once_when_an_alert_begins_each_hour_and_when_it_ends(
-    db: Database, create: Create, claim: Claim
-) -> None:
+@pytest.fixture
+def minute(db: Database) -> Callable[[], list[Row]]:
+    """One turn of pg_cron: what pg_net was given, with the body as the bytes that it sends."""
     as_owner(db, PLATFORM)
     for _ in range(2):
         db.run((ROOT / "sql/examples/alert_webhook.sql").read_text())
     (job,) = db.run("select * from cron.job")
     assert (job["jobname"], job["schedule"]) == ("translation-alerts", "* * * * *")
 
-    def minute() -> list[Row]:
+    def turn() -> list[Row]:
         before = db.value("select count(*) from net.sent")
         db.run(job["command"])
-        return db.run("select url, body, headers from net.sent order by id offset %s", before)
+        return db.run("select url, body, body::text as sent, headers from net.sent order by id offset %s", before)
 
+    return turn
+
+
+def test_the_webhook_is_called_once_when_an_alert_begins_each_hour_and_when_it_ends(
+    db: Database, create: Create, claim: Claim, minute: Callable[[], list[Row]]
+) -> None:
     assert minute() == []
     create("es")
     db.forward("6 minutes")
     (begun,) = minute()
     assert minute() == []
+    assert notices(db, "a worker") == [], "pg_cron watches"
     db.forward("61 minutes")
     (lasting,) = minute()
     claim()
     (ended,) = minute()
     assert minute() == []
 
-    assert (begun["url"], begun["headers"]["Authorization"]) == ("https://hooks.test/1", "Bearer word")
-    assert begun["body"]["text"].startswith("critical: Jobs have waited for up to 360 s.")
-    assert [alert["alert"] for alert in lasting["body"]["alerts"]] == ["jobs_pending"]
-    assert (ended["body"]["text"], ended["body"]["ended"]) == ("over: jobs_pending", ["jobs_pending"])
+    assert (begun["url"], begun["headers"]["Content-Type"]) == ("https://hooks.test/1", "application/json")
+    assert begun["body"]["text"].startswith("critical: Jobs have waited for up to 360 s: translation")
+    assert [(one["alert"], one["state"]) for one in lasting["body"]["alerts"]] == [("jobs_pending", "lasting")]
+    assert ended["body"]["text"] == "over: jobs_pending"
+
+
+@pytest.mark.parametrize(
+    "secret", ["a long random word", "ä" * 70, "whsec_" + base64.b64encode(bytes(range(32))).decode()]
+)
+def test_what_pg_net_sends_is_signed_as_a_worker_signs_it(
+    db: Database, create: Create, minute: Callable[[], list[Row]], secret: str
+) -> None:
+    db.run("update vault.decrypted_secrets set decrypted_secret = %s where name like '%%secret'", secret)
+    create("es")
+    db.forward("6 minutes")
+    (sent,) = minute()
+
+    headers = {name: value for name, value in sent["headers"].items() if name.startswith("webhook-")}
+    at, message_id = int(headers["webhook-timestamp"]), headers["webhook-id"]
+    assert headers == signing.headers(secret, message_id=message_id, body=sent["sent"].encode(), at=at)
+
+
+def test_without_a_secret_nothing_is_signed(db: Database, create: Create, minute: Callable[[], list[Row]]) -> None:
+    db.run("delete from vault.decrypted_secrets where name like '%secret'")
+    create("es")
+    db.forward("6 minutes")
+    (sent,) = minute()
+
+    assert sent["headers"] == {"Content-Type": "application/json"}
 
 
 # Size: 50 000 wait, 20 000 have ended within the hour, 10 000 are for later. What is read does not grow with it.

@@ -69,7 +69,7 @@ async def running(*arguments: str, environment: Mapping[str, str] = {}) -> Async
     clean = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV") if name in os.environ}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "worker", *arguments),
-        env={**clean, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "200", **environment},
+        env={**clean, "PYTHONUNBUFFERED": "1", "LOG_JSON": "false", "NO_COLOR": "1", "COLUMNS": "200", **environment},
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

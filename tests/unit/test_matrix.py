@@ -1,7 +1,7 @@
 """The fault matrix on paper: its rows can be ordered, its table says what was measured, the log is read right."""
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,9 @@ def test_a_document_without_markers_is_left_alone(tmp_path: Path) -> None:
     assert document.read_text() == "nothing here"
 
 
-def line(message: str, at: float, level: int = 20, **extra: Any) -> str:
-    record = {"message": message, "time": {"timestamp": at}, "level": {"no": level}, "extra": extra}
-    return json.dumps({"record": record}) + "\n"
+def line(message: str, at: float, severity: str = "INFO", **fields: Any) -> str:
+    time = datetime.fromtimestamp(at, UTC).isoformat()
+    return json.dumps({**fields, "severity": severity, "time": time, "message": message}) + "\n"
 
 
 def test_a_growing_log_is_read_once_and_half_lines_wait(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_growing_log_is_read_once_and_half_lines_wait(tmp_path: Path) -> None:
     read.look()
     before = list(read.turns)
     with path.open("a") as log:
-        log.write(whole[20:] + line("Heartbeat not accepted", 4.0, 40) + "Traceback\n")
+        log.write(whole[20:] + line("Heartbeat not accepted", 4.0, "ERROR") + "Traceback\n")
     read.look()
 
     assert [turn.mode for turn in before] == ["realtime"]

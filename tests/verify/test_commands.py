@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from tests.conftest import CHORE
 from tests.verify.conftest import Sql
 from worker import cli, errors
 from worker.devstack.stack import Stack
@@ -17,7 +18,7 @@ from worker.devstack.stack import Stack
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.timeout(60)]
 
 Typed = Callable[..., Any]
-WAITING = "select public.enqueue_translation_job('http', '{}', p_title => 'waits')"
+WAITING = "select public.enqueue_translation_job('chore', '{}', p_title => 'waits')"
 
 
 @pytest.fixture
@@ -31,6 +32,7 @@ def typed(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Type
 @pytest.fixture
 def late_job(stack: Stack, editor: Sql) -> Iterator[None]:
     """One job has waited for six minutes."""
+    editor(CHORE)
     editor(WAITING)
     editor("update public.translation_jobs set ready_at = now() - interval '6 minutes' where title = 'waits'")
     yield
@@ -93,9 +95,9 @@ async def test_stats_are_readable(typed: Typed, late_job: None) -> None:
     as_json = await asyncio.to_thread(typed, "stats", "--json")
 
     assert done.exit_code == 0
-    assert "waiting            1 http" in done.output
+    assert "waiting            1 chore" in done.output
     assert "oldest waiting     36" in done.output
-    assert json.loads(as_json.output)["waiting_by_type"]["http"] == 1
+    assert json.loads(as_json.output)["waiting_by_type"]["chore"] == 1
 
 
 async def test_an_operators_command_without_a_key_says_which(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:

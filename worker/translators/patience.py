@@ -16,7 +16,7 @@ from typing import Final, Generic, TypeVar
 import tenacity
 from loguru import logger
 
-from worker import backoff, errors
+from worker import backoff, errors, telemetry
 from worker import clock as clocks
 from worker.translators import glossary
 from worker.translators.base import Pairs, Provider, TranslationAnswer, TranslationRequest
@@ -176,7 +176,8 @@ class _Visit(Generic[T]):
             async with limiter.place(self._chars, self._patience_seconds) as began_at:
                 self._patient._calls += 1
                 self._patient._chars += self._chars
-                answer = await self._send()
+                with telemetry.span("provider call", provider=self._patient.name, chars=self._chars):
+                    answer = await self._send()
         except MustWait as wait:
             breaker.given_up(is_trial)
             message = f"{self._patient.name} is asked more slowly for a while."

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from worker import cures, errors
 from worker.rpc import Rpc
-from worker.store import SCHEMA_VERSION
+from worker.store import SCHEMA_VERSION, SCHEMA_VERSIONS_AHEAD
 from worker.verify.finding import INSTALL, Finding, failed, passed, skipped
 
 SKEW_SECONDS_MAX: Final = 5.0
@@ -24,6 +24,7 @@ _KEY_CURE: Final = (
 _URL_CURE: Final = (
     "Set SUPABASE_URL to the project's address (https://….supabase.co): dashboard, Project Settings, Data API."
 )
+_NEWER_WORKER_CURE: Final = "Start a newer worker: one is tested with SQL that is one release newer, and no more."
 _EXPOSE_CURE: Final = "Add public to the exposed schemas: dashboard, Project Settings, Data API, Exposed schemas."
 
 
@@ -100,6 +101,8 @@ def _version(facts: Mapping[str, Any]) -> Finding:
     version = facts["schema_version"]
     if version < SCHEMA_VERSION:
         return failed("sql", f"version {version}; this worker needs {SCHEMA_VERSION}", INSTALL)
+    if version > SCHEMA_VERSION + SCHEMA_VERSIONS_AHEAD:
+        return failed("sql", f"version {version}; this worker was made for {SCHEMA_VERSION}", _NEWER_WORKER_CURE)
     return passed("sql", f"version {version}" + (", newer than this worker" if version > SCHEMA_VERSION else ""))
 
 

@@ -14,6 +14,7 @@ from worker.verify import catalog, project
 from worker.verify.finding import Finding, failed, passed, skipped
 from worker.verify.hearing import Hearing, hearing
 from worker.verify.probe import Probe, new_name, tried
+from worker.verify.queues import queues
 
 Now = Callable[[], datetime]
 
@@ -69,6 +70,7 @@ async def _findings(rpc: Rpc, url: str, key: str, now: Now, event_seconds: float
     yield project.broadcast_function(facts)
     yield await project.price(rpc, facts)
     yield project.workers(facts)
+    yield queues(facts)
     for finding in await _live(rpc, url, key, event_seconds):
         yield finding
 
