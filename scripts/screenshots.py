@@ -14,6 +14,7 @@ from typing import Any
 
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.web.panel.ops_scenes import CLAIM, furnish_ops
 from tests.web.panel.scenes import furnish
 from tests.web.panel.scripted import Script, serving
 
@@ -27,13 +28,14 @@ LOOKS: dict[str, dict[str, Any]] = {
     "phone": PHONE | {"color_scheme": "light", "device_scale_factor": 2},
     "arabic": WIDE | {"color_scheme": "light", "locale": "ar"},
 }
+OPS: dict[str, Any] = {"viewport": {"width": 1320, "height": 1160}}
 PAGES = ("signin", "list", "compact", "detail", "new", "cancel")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Photograph the panel.")
     parser.add_argument("directory", nargs="?", type=Path, default=Path("/tmp/panel"))
-    parser.add_argument("--docs", action="store_true", help="write the README's two pictures instead")
+    parser.add_argument("--docs", action="store_true", help="write the README's three pictures instead")
     asked = parser.parse_args()
     directory = DOCS if asked.docs else asked.directory
     directory.mkdir(parents=True, exist_ok=True)
@@ -47,7 +49,7 @@ async def _photograph(directory: Path, *, docs: bool) -> None:
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     script = Script()
     furnish(script)
-    async with serving(script, simulated=lambda: not docs), async_playwright() as started:
+    async with serving(script, simulated=lambda: not docs, operator_claim=CLAIM), async_playwright() as started:
         browser = await started.chromium.launch(executable_path=path, args=arguments)
         if docs:
             await _visit(browser, script, LOOKS["light"], directory, "panel", ("list",))
@@ -55,6 +57,14 @@ async def _photograph(directory: Path, *, docs: bool) -> None:
         else:
             for name, look in LOOKS.items():
                 await _visit(browser, script, look, directory, name, PAGES)
+        furnish_ops(script)
+        if docs:
+            await _visit(browser, script, LOOKS["light"] | OPS, directory, "ops", ("ops",))
+        else:
+            for name, look in LOOKS.items():
+                await _visit(
+                    browser, script, look if name == "phone" else look | OPS, directory, f"{name}-ops", ("ops",)
+                )
         await browser.close()
 
 
@@ -112,7 +122,23 @@ async def _cancel(page: Page) -> None:
     await page.locator(".actions .button").first.click()
 
 
-_STEPS = {"signin": _nothing, "list": _list, "compact": _compact, "detail": _detail, "new": _new, "cancel": _cancel}
+async def _ops(page: Page) -> None:
+    await page.goto(f"{page.url.partition('/panel')[0]}/panel/ops")
+    await page.fill("[name=email]", "ada@example.com")
+    await page.fill("[name=password]", "correct-horse")
+    await page.click("form button.primary")
+    await page.locator(".canvas canvas").nth(5).wait_for()
+
+
+_STEPS = {
+    "signin": _nothing,
+    "ops": _ops,
+    "list": _list,
+    "compact": _compact,
+    "detail": _detail,
+    "new": _new,
+    "cancel": _cancel,
+}
 
 if __name__ == "__main__":
     main()

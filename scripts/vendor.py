@@ -16,7 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "scripts/vendoring"
 TARGET = ROOT / "worker/web/panel/static/vendor"
-PACKAGES = ("preact", "htm")
+# Each vendored file, and the packages that are in it.
+BUNDLES = {"preact.js": ("preact", "htm"), "uplot.js": ("uplot",)}
+COPIES = {"uplot.css": "uplot/dist/uPlot.min.css"}
 NPM_SECONDS = 180.0
 
 
@@ -51,27 +53,37 @@ def _make() -> dict[str, bytes]:
         _run("npm", "ci" if locked else "install", "--no-audit", "--no-fund", cwd=home)
         if not locked:
             shutil.copy(home / "package-lock.json", SOURCE)
-        bundle = _run(
-            *("node_modules/.bin/esbuild", "preact.js", "--bundle", "--format=esm", "--minify", "--target=es2022"),
-            "--legal-comments=eof",
-            cwd=home,
-        )
-        made = {"preact.js": bundle}
-        for name in PACKAGES:
-            made[f"LICENSE.{name}"] = (home / "node_modules" / name / "LICENSE").read_bytes()
+        made = {name: _bundle(name, home) for name in BUNDLES}
+        made |= {name: (home / "node_modules" / path).read_bytes() for name, path in COPIES.items()}
+        for package in sum(BUNDLES.values(), ()):
+            made[f"LICENSE.{package}"] = (home / "node_modules" / package / "LICENSE").read_bytes()
         made["VENDOR.json"] = _origins(home, made)
         return made
 
 
+def _bundle(name: str, home: Path) -> bytes:
+    return _run(
+        *("node_modules/.bin/esbuild", name, "--bundle", "--format=esm", "--minify", "--target=es2022"),
+        "--legal-comments=eof",
+        cwd=home,
+    )
+
+
 def _origins(home: Path, made: dict[str, bytes]) -> bytes:
-    packages = []
-    for name in PACKAGES:
-        manifest = json.loads((home / "node_modules" / name / "package.json").read_text())
-        packages.append(
-            {"name": name, "version": manifest["version"], "licence": manifest["license"], "text": f"LICENSE.{name}"}
-        )
-    files = {"preact.js": {"sha256": hashlib.sha256(made["preact.js"]).hexdigest(), "packages": packages}}
+    contents = BUNDLES | {name: (path.partition("/")[0],) for name, path in COPIES.items()}
+    files = {
+        name: {
+            "sha256": hashlib.sha256(made[name]).hexdigest(),
+            "packages": [_origin(home, package) for package in packages],
+        }
+        for name, packages in contents.items()
+    }
     return (json.dumps({"files": files}, indent=2) + "\n").encode()
+
+
+def _origin(home: Path, name: str) -> dict[str, str]:
+    manifest = json.loads((home / "node_modules" / name / "package.json").read_text())
+    return {"name": name, "version": manifest["version"], "licence": manifest["license"], "text": f"LICENSE.{name}"}
 
 
 def _run(*command: str, cwd: Path) -> bytes:

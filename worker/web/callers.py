@@ -15,6 +15,8 @@ class Caller:
     token: str = field(repr=False)
     expires_at: float
     """Seconds since the epoch."""
+    operator: bool = False
+    """Whether the token's `app_metadata` says so, which nobody but the project can write."""
 
     def seconds_left(self) -> float:
         """Until the token expires; below zero within the allowed skew."""

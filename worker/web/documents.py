@@ -86,7 +86,8 @@ class Preview(Source):
     content: Annotated[Content | None, Field(description="Left out: the price of a text of one character.")] = None
 
 
-def _states(value: str) -> str:
+def check_states(value: str) -> str:
+    """States separated by commas, or ValueError."""
     if unknown := set(value.split(",")) - set(STATES):
         raise ValueError(f"{len(unknown)} of the states is none; there are {', '.join(STATES)}.")
     return value
@@ -95,7 +96,7 @@ def _states(value: str) -> str:
 class JobsQuery(_Query):
     status: Annotated[
         str | None,
-        AfterValidator(_states),
+        AfterValidator(check_states),
         Field(
             description="States, separated by commas; `completed` without failed items, `partly` with.",
             pattern=f"^({'|'.join(STATES)})(,({'|'.join(STATES)}))*$",
@@ -166,6 +167,20 @@ class Item(_Answer):
     cached_chars: int | None
 
 
+class Neighbour(_Answer):
+    """A job of the same user that this one waits for, or that waits for it."""
+
+    id: UUID
+    title: str | None
+    job_type: str
+    status: State
+    failed_items: Count
+
+
+class Parent(Neighbour):
+    name: Annotated[str | None, Field(description="What the chain calls it.")]
+
+
 class Job(_Answer):
     id: UUID
     seq: int
@@ -206,6 +221,8 @@ class Job(_Answer):
     chunks_per_minute: Annotated[float | None, Field(description="Of the items that are worked on; null: not known.")]
     simulated: Annotated[bool, Field(description="Whether a result so far comes from the pseudo translator.")]
     as_of: Annotated[datetime, Field(description="When this was read, by the database's clock.")]
+    parents: Annotated[list[Parent], Field(description="What it came after: 50 at most.")]
+    children: Annotated[list[Neighbour], Field(description="What comes after it: 50 at most.")]
     items: list[Item]
 
     @classmethod

@@ -2,10 +2,12 @@
 `openapi.json`, written from the route table and the models: what is tested against the running server.
 """
 
+import json
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
+from aiohttp import web
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -18,7 +20,24 @@ _EVERYWHERE: Final = frozenset({401, 403, 422, 503})
 _PARAMETERS: Final = {
     "id": {"type": "string", "format": "uuid", "description": "The job's id."},
     "item": {"type": "string", "minLength": 1, "description": "The language, or the name of the step."},
+    "signature": {"type": "string", "pattern": "^[0-9a-f]{16}$", "description": "Of a group of failures."},
+    "name": {"type": "string", "minLength": 1, "description": "Of a trigger."},
 }
+
+_SCHEMES: Final = {
+    "user": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+    "internal": {"type": "http", "scheme": "bearer", "description": "INTERNAL_API_KEY of the worker."},
+}
+
+
+def route(routes: Sequence[Route], *, version: str) -> web.RouteDef:
+    """The address where *routes* are described."""
+    described = json.dumps(document(routes, version=version)).encode()
+
+    async def description(_: web.Request) -> web.Response:
+        return web.Response(body=described, content_type="application/json")
+
+    return web.get("/openapi.json", description, allow_head=False)
 
 
 def document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
@@ -43,7 +62,7 @@ def document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": definitions["$defs"],
-            "securitySchemes": {"user": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": {name: _SCHEMES[name] for name in sorted({"user", *(route.scheme for route in routes)})},
         },
     }
 
@@ -55,6 +74,10 @@ def _operation(route: Route, by_model: dict[Any, Any]) -> dict[str, Any]:
         "parameters": [*_path_parameters(route.path), *_query_parameters(route.query)],
         "responses": {str(route.status): _success(route, by_model)},
     }
+    if route.other_status is not None:
+        operation["responses"][str(route.other_status)] = _success(route, by_model)
+    if route.scheme != "user":
+        operation["security"] = [{route.scheme: []}]
     if route.answer is None:
         operation["parameters"].append(
             {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}, "required": False}

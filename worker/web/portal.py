@@ -1,14 +1,14 @@
 """
-What users reach, put together: the API, the live streams, their description, the panel.
+What users reach, put together: the API, the live streams, their description, the panel; and the routes of operators.
 
-Everything a user asks goes out with the user's own token; only the hub of the streams speaks as the service.
+Everything a user asks goes out with the user's own token; only the hub of the streams and what operators ask speak as
+the service.
 """
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -44,16 +44,25 @@ class Portal:
     """Whose pages may use the API from a browser, beside our own."""
     panel: PanelConfig | None = None
     """None: there is no panel."""
+    operator_claim: str = ""
+    """What of a token's `app_metadata` makes an operator; empty: there is no operator view."""
+    alert_limits: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of `translation_alerts`, for operators."""
 
     @asynccontextmanager
-    async def opened(self, app: web.Application, service: Rpc) -> AsyncIterator[Hub]:
-        """Add the routes to *app*, and run what they need for as long as the block lasts."""
+    async def opened(
+        self, app: web.Application, service: Rpc, beside: Sequence[routing.Route] = ()
+    ) -> AsyncIterator[Hub]:
+        """
+        Add the routes to *app*, and run what they need for as long as the block lasts. Routes *beside* them are
+        described with them, and added by somebody else.
+        """
         project = Project(self.supabase_url, self.publishable_key, request_seconds=self.request_seconds)
         try:
             hub = Hub(_watch(service))
-            self._add(app, project, hub)
-            async with asyncio.TaskGroup() as beside:
-                running = beside.create_task(hub.run())
+            self._add(app, project, hub, service, beside)
+            async with asyncio.TaskGroup() as group:
+                running = group.create_task(hub.run())
                 try:
                     yield hub
                 finally:
@@ -61,21 +70,26 @@ class Portal:
         finally:
             await project.close()
 
-    def _add(self, app: web.Application, project: Project, hub: Hub) -> None:
-        table = [*Api(project).routes(), *Streams(project, hub).routes()]
-        described = json.dumps(openapi.document(table, version=worker.__version__)).encode()
-
-        async def description(_: web.Request) -> web.Response:
-            return web.Response(body=described, content_type="application/json")
+    def _add(
+        self, app: web.Application, project: Project, hub: Hub, service: Rpc, beside: Sequence[routing.Route]
+    ) -> None:
+        table = [*Api(project).routes(), *Streams(project, hub).routes(), *self._for_operators(service)]
 
         async def leave(_: web.Application) -> None:
             hub.close()
 
         app.add_routes(routing.definitions(table, self._identify(project)))
-        app.add_routes([web.get("/openapi.json", description, allow_head=False)])
+        app.add_routes([openapi.route([*table, *beside], version=worker.__version__)])
         app.on_shutdown.append(leave)
         if self.panel is not None:
             app.add_routes(panel_routes(self.panel))
+
+    def _for_operators(self, service: Rpc) -> list[routing.Route]:
+        if not self.operator_claim:
+            return []
+        from worker.web.ops import Ops  # only who has operators pays for their models
+
+        return Ops(service, self.alert_limits).routes()
 
     def _identify(self, project: Project) -> Identify:
         tokens: Tokens | None = None
@@ -86,7 +100,8 @@ class Portal:
                 from worker.web.jwks import Jwks
                 from worker.web.tokens import Tokens
 
-                tokens = Tokens(Jwks(project.session, self.supabase_url + _JWKS), secret=self.jwt_secret)
+                keys = Jwks(project.session, self.supabase_url + _JWKS)
+                tokens = Tokens(keys, secret=self.jwt_secret, operator_claim=self.operator_claim)
             return await tokens.caller(authorization)
 
         return identify

@@ -11,6 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from worker.web.callers import Caller, Identify
+from worker.web.refusals import Refusal
 
 UserHandler = Callable[[Caller, web.Request], Awaitable[web.StreamResponse]]
 EVENT_STREAM: Final = "text/event-stream"
@@ -31,6 +32,12 @@ class Route:
     query: type[BaseModel] | None = None
     refusals: frozenset[int] = field(default=frozenset())
     """Beside those that every route has."""
+    operators: bool = False
+    """Whether only operators may ask."""
+    other_status: int | None = None
+    """Of another success, with the same body."""
+    scheme: str = "user"
+    """Whose token opens it, as `openapi.json` calls it."""
 
 
 def definitions(routes: list[Route], identify: Identify) -> list[web.RouteDef]:
@@ -38,15 +45,19 @@ def definitions(routes: list[Route], identify: Identify) -> list[web.RouteDef]:
 
 
 def _definition(route: Route, identify: Identify) -> web.RouteDef:
-    handler = _signed_in(route.handler, identify)
+    handler = _signed_in(route.handler, identify, operators=route.operators)
     # What is not promised is not there: aiohttp would answer HEAD wherever GET is.
     more = {"allow_head": False} if route.method == "GET" else {}
     return web.route(route.method, route.path.replace("{id}", _JOB), handler, **more)
 
 
-def _signed_in(handler: UserHandler, identify: Identify) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _signed_in(
+    handler: UserHandler, identify: Identify, *, operators: bool
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
         caller = await identify(request.headers.get("Authorization"))
+        if operators and not caller.operator:
+            raise Refusal(403, "operators_only", "Only operators of the project may ask this.")
         return await handler(caller, request)
 
     return handle

@@ -8,26 +8,41 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+import worker
 from worker.rpc import Rpc
-from worker.web import middleware, server
+from worker.web import middleware, openapi, routing, server
 
 if TYPE_CHECKING:
+    from worker.web.internal import Internal
     from worker.web.portal import Portal  # heavy: only who has one pays for it
 
 _BODY_BYTES_MAX = 2**20
 
 
-async def serve(routes: Iterable[web.RouteDef], portal: "Portal | None", *, service: Rpc, host: str, port: int) -> None:
+async def serve(
+    routes: Iterable[web.RouteDef],
+    portal: "Portal | None",
+    internal: "Internal | None" = None,
+    *,
+    service: Rpc,
+    host: str,
+    port: int,
+) -> None:
     """
-    Serve *routes*, and with a *portal* what users reach, until cancelled.
+    Serve *routes*, with a *portal* what users reach, and what the project's own servers ask, until cancelled.
 
-    *service* calls as `service_role`: for the live streams and nothing else.
+    *service* calls as `service_role`: for the live streams and for operators.
     """
     async with AsyncExitStack() as stack:
         app = application(portal.cors_origins if portal else ())
         app.add_routes(routes)
+        beside = internal.routes() if internal is not None else []
+        if internal is not None:
+            app.add_routes(routing.definitions(beside, internal.identify))
         if portal is not None:
-            await stack.enter_async_context(portal.opened(app, service))
+            await stack.enter_async_context(portal.opened(app, service, beside))
+        elif beside:
+            app.add_routes([openapi.route(beside, version=worker.__version__)])
         await server.serve(app, host=host, port=port)
 
 

@@ -22,10 +22,14 @@ _CLAIMS: Final = ("exp", "sub", "aud", "role")
 
 
 class Tokens:
-    def __init__(self, jwks: Jwks, *, secret: str | None = None) -> None:
-        """*secret*: the legacy JWT secret; None: HS256 is refused."""
+    def __init__(self, jwks: Jwks, *, secret: str | None = None, operator_claim: str = "") -> None:
+        """
+        *secret*: the legacy JWT secret; None: HS256 is refused. *operator_claim*: what of `app_metadata` is `true` for
+        an operator; empty: nobody is one.
+        """
         self._jwks = jwks
         self._secret = secret
+        self._operator_claim = operator_claim
 
     async def caller(self, authorization: str | None) -> Caller:
         """
@@ -42,7 +46,7 @@ class Tokens:
             raise unauthorized("That is an API key: send the access token of a signed-in user.")
         if len(token) > _TOKEN_CHARS_MAX or not token.isascii():
             raise unauthorized("The access token cannot be read.")
-        return _caller(token, await self._verified(token))
+        return _caller(token, await self._verified(token), self._operator_claim)
 
     async def _verified(self, token: str) -> dict[str, Any]:
         try:
@@ -84,7 +88,7 @@ class Tokens:
         return found.key, found.algorithm_name
 
 
-def _caller(token: str, claims: dict[str, Any]) -> Caller:
+def _caller(token: str, claims: dict[str, Any], operator_claim: str) -> Caller:
     if claims["role"] != "authenticated":
         raise unauthorized("The access token is not a user's: sign in.")
     try:
@@ -92,4 +96,10 @@ def _caller(token: str, claims: dict[str, Any]) -> Caller:
         expires_at = float(claims["exp"])
     except ValueError:
         raise unauthorized("The access token is not valid for this project.") from None
-    return Caller(user_id, token, expires_at)
+    return Caller(user_id, token, expires_at, operator=_is_operator(claims, operator_claim))
+
+
+def _is_operator(claims: dict[str, Any], name: str) -> bool:
+    # Only app_metadata: a user writes his own user_metadata. And only true: a text "false" would be as good as it.
+    given = claims.get("app_metadata")
+    return bool(name) and isinstance(given, dict) and given.get(name) is True

@@ -22,7 +22,7 @@ from worker.web import panel
 
 Json = dict[str, Any]
 ENDED = ("completed", "failed", "cancelled")
-ADA = {"id": str(uuid.UUID(int=1)), "email": "ada@example.com"}
+ADA: Json = {"id": str(uuid.UUID(int=1)), "email": "ada@example.com"}
 
 
 def ago(**duration: float) -> str:
@@ -69,6 +69,7 @@ def job(status: str = "pending", *items: Json, **values: Any) -> Json:
 def token(user: Json, *, seconds: float = 3600, serial: int = 0) -> str:
     """What looks like a token; nobody here checks a signature."""
     claims = {"sub": user["id"], "email": user["email"], "exp": int(time.time() + seconds), "n": serial}
+    claims |= {"app_metadata": user.get("app_metadata", {})}
 
     def part(value: Json) -> str:
         return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
@@ -95,6 +96,11 @@ class Script:
         self.slow: asyncio.Event | None = None
         """Answers to lists wait for it."""
         self.token_seconds = 3600.0
+        self.user = ADA
+        """Who signs in."""
+        self.ops: dict[str, Json] = {}
+        """What operators see, by the last part of the address; an `error` in it is refused with its `status`."""
+        self.ops_acts: list[tuple[str, Json]] = []
         self.calls: list[tuple[str, str]] = []
         self.bodies: list[Json] = []
         self.reports: list[Json] = []
@@ -204,10 +210,10 @@ def _auth(script: Script) -> list[web.RouteDef]:
         if "refresh_token" in body:
             script.refreshes += 1
         answer = {
-            "access_token": token(ADA, seconds=script.token_seconds, serial=script.refreshes),
+            "access_token": token(script.user, seconds=script.token_seconds, serial=script.refreshes),
             "refresh_token": f"refresh-{script.refreshes}",
             "expires_in": script.token_seconds,
-            "user": ADA,
+            "user": script.user,
         }
         return web.json_response(answer, headers=cors)
 
@@ -240,6 +246,8 @@ def _api(script: Script) -> list[web.RouteDef]:
         web.get("/api/credits", answers.credits),
         web.get("/api/languages", answers.languages),
         web.get("/api/stream", answers.stream),
+        web.get("/api/ops/{look}", answers.ops_look),
+        web.post("/api/ops/{path:.+}", answers.ops_act),
     ]
 
 
@@ -341,6 +349,24 @@ class _Answers:
 
     async def languages(self, _: web.Request) -> web.Response:
         return web.json_response({"pairs": self.script.pairs})
+
+    async def ops_look(self, request: web.Request) -> web.Response:
+        found = self.script.ops[request.match_info["look"]]
+        if "error" in found:
+            return web.json_response({"error": found["error"]}, status=found["status"])
+        if request.match_info["look"] == "jobs":
+            wanted = request.query.get("status")
+            found = {**found, "jobs": [one for one in found["jobs"] if wanted in (None, one["status"])]}
+        return web.json_response(found)
+
+    async def ops_act(self, request: web.Request) -> web.Response:
+        path = request.match_info["path"]
+        self.script.ops_acts.append((path, await request.json() if request.can_read_body else {}))
+        if path.endswith("/reveal"):
+            return web.json_response({"content": self.script.source, "content_kind": "text"})
+        if path.endswith("/run"):
+            return web.json_response({"job_id": str(uuid.UUID(int=77)), "status": "pending"}, status=202)
+        return web.json_response({"jobs": 36, "refused": {"credits_short": 1}, "left": 1})
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         script = self.script

@@ -145,3 +145,33 @@ async def test_a_result_appears_when_its_language_is_done(open_panel: OpenPanel,
     script.change(running, status="completed", items=[item("es", "completed")])
 
     await expect(page.locator("#result pre")).to_have_text("[es] The ferry leaves at noon.")
+
+
+async def test_a_chain_shows_its_steps_and_goes_to_them(open_panel: OpenPanel, script: Script) -> None:
+    words, upload = (job(state, item("run"), title=title, target_languages=None) for state, title in
+                     (("completed", "Words of the film"), ("blocked", "Upload")))  # fmt: skip
+    procedure = job("processing", item("run"), title="Procedure", target_languages=None)
+    said = ("id", "title", "job_type", "status", "failed_items")
+    procedure["parents"] = [{name: words[name] for name in said} | {"name": "words"}]
+    procedure["children"] = [{name: upload[name] for name in said} | {"status": "pending"}]
+    upload["parents"] = [{name: procedure[name] for name in said} | {"name": None}]
+    for one in (words, procedure, upload):
+        script.jobs[one["id"]] = one
+    page = await opened(open_panel, "Procedure")
+    steps = page.get_by_role("navigation", name="Steps").get_by_role("listitem")
+
+    await expect(steps).to_contain_text(["Words of the film", "Procedure", "Upload"])
+    await expect(steps.nth(0)).to_contain_text("Completed")
+    await expect(steps.nth(2)).to_contain_text("Waiting")
+    await expect(steps.nth(1)).to_have_attribute("aria-current", "step")
+    await expect(page.get_by_role("tab")).to_contain_text("run")
+    await steps.nth(2).get_by_role("link", name="Upload").click()
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("Upload")
+    await expect(steps).to_contain_text(["Procedure", "Upload"])
+
+
+async def test_a_job_on_its_own_shows_no_chain(open_panel: OpenPanel, script: Script) -> None:
+    furnish(script)
+    page = await opened(open_panel, "Bronze mirror")
+
+    await expect(page.get_by_role("navigation", name="Steps")).to_have_count(0)

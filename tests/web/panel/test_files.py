@@ -30,13 +30,34 @@ def first_modules() -> list[str]:
     return found
 
 
+OPERATORS = ("ops/", "vendor/uplot")
+
+
 def test_the_first_load_keeps_its_budget() -> None:
     assets = files.load().assets
     scripts = sum(len(assets[name].packed) for name in [*first_modules(), "theme.js", "locales/en.js"])
-    styles = sum(len(file.packed) for name, file in assets.items() if name.endswith(".css"))
+    styles = sum(
+        len(file.packed) for name, file in assets.items() if name.endswith(".css") and not name.startswith(OPERATORS)
+    )
 
     assert scripts <= 30 * KILO
     assert styles <= 8 * KILO
+
+
+def test_users_load_nothing_of_the_operator_view() -> None:
+    assert [name for name in first_modules() if name.startswith(OPERATORS)] == []
+    assert "ops/" not in (STATIC / "index.html").read_text()
+
+
+def test_the_operator_view_keeps_its_budgets() -> None:
+    """The numbers stand there before the plots are loaded, which are the larger half."""
+    assets = files.load().assets
+    own = [name for name in assets if name.startswith("ops/") and name.endswith(".js")]
+    plots = ["ops/plots.js", "vendor/uplot.js", "vendor/uplot.css"]
+    numbers = [*(set(own) - set(plots)), "ops/ops.css", "locales/en.ops.js"]
+
+    assert sum(len(assets[name].packed) for name in plots) <= 30 * KILO
+    assert sum(len(assets[name].packed) for name in numbers) <= 16 * KILO
 
 
 def test_the_page_names_every_module_of_the_first_load() -> None:
@@ -48,9 +69,9 @@ def test_the_page_names_every_module_of_the_first_load() -> None:
 
 def test_every_vendored_file_is_what_its_origin_says() -> None:
     vendored = json.loads((STATIC / "vendor/VENDOR.json").read_text())["files"]
-    scripts = {path.name for path in (STATIC / "vendor").glob("*.js")}
+    there = {path.name for path in (STATIC / "vendor").iterdir() if path.suffix in (".js", ".css")}
 
-    assert set(vendored) == scripts
+    assert set(vendored) == there
     for name, origin in vendored.items():
         assert hashlib.sha256((STATIC / "vendor" / name).read_bytes()).hexdigest() == origin["sha256"]
         for package in origin["packages"]:
@@ -120,4 +141,5 @@ async def test_the_public_config_holds_no_secret() -> None:
     assert config == {
         "supabase_url": script.auth_url, "publishable_key": "sb_publishable_test", "version": "0.0.0",
         "simulated": False, "auth": {"sign_up": True}, "embed_origins": ["https://museum.example"],
+        "operator_claim": "",
     }  # fmt: skip

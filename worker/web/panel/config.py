@@ -21,6 +21,8 @@ class PanelConfig:
     """Whether the sign-in page offers to make an account."""
     embed_origins: Sequence[str] = ()
     """Origins that may show the panel in a frame and hand it a token; none: nobody may."""
+    operator_claim: str = ""
+    """What of a token's `app_metadata` makes an operator; empty: there is no operator view."""
     csp_report_uri: str | None = None
     """Where a browser reports what the policy stopped; the tests listen there."""
 
@@ -33,6 +35,7 @@ class PanelConfig:
             "simulated": self.simulated(),
             "auth": {"sign_up": self.sign_up},
             "embed_origins": list(self.embed_origins),
+            "operator_claim": self.operator_claim,
         }
 
 

@@ -3,7 +3,7 @@ The panel's files, read once from the package when the first page is asked for.
 
 Their address holds a hash over all of them, so that a browser keeps them for ever and modules can name each other by
 plain relative paths. Text is held compressed as well. The sources are for readers: a browser gets them without
-indentation and without lines that are only a comment, so no file of the panel may have a text where these matter.
+indentation, empty lines and lines that are only a comment, so no file of the panel may have a text where these matter.
 """
 
 import gzip
@@ -21,9 +21,9 @@ _TYPES = {
     ".json": "application/json",
     ".svg": "image/svg+xml",
 }
-_PAGE = "index.html"
+_PAGES = ("index.html", "ops/index.html")
 _VENDOR = "vendor/"
-_FOR_READERS = re.compile(rb"^(?:[ \t]+|[ \t]*//[^\n]*\n)", re.MULTILINE)
+_FOR_READERS = re.compile(rb"^(?:[ \t]*//[^\n]*\n|[ \t]*\n|[ \t]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class File:
 @dataclass(frozen=True, slots=True)
 class Files:
     build: str
-    page: File
+    pages: dict[str, File]
     assets: dict[str, File]
 
 
@@ -50,8 +50,8 @@ def load() -> Files:
     for name, body in raw.items():
         digest.update(f"{name}\0{len(body)}\0".encode() + body)
     build = digest.hexdigest()[:12]
-    page = raw.pop(_PAGE).replace(b"{build}", build.encode())
-    return Files(build, _file(_PAGE, page), {name: _file(name, _lean(name, body)) for name, body in raw.items()})
+    pages = {name: _file(name, raw.pop(name).replace(b"{build}", build.encode())) for name in _PAGES}
+    return Files(build, pages, {name: _file(name, _lean(name, body)) for name, body in raw.items()})
 
 
 def _walk(folder: Traversable, prefix: str) -> list[tuple[str, bytes]]:

@@ -14,7 +14,10 @@ def routes(config: panel_config.PanelConfig) -> list[web.RouteDef]:
     headers = panel_config.headers(config)
 
     async def page(request: web.Request) -> web.StreamResponse:
-        return _answer(request, files.load().page, headers, _ASK_FIRST)
+        return _answer(request, files.load().pages["index.html"], headers, _ASK_FIRST)
+
+    async def ops_page(request: web.Request) -> web.StreamResponse:
+        return _answer(request, files.load().pages["ops/index.html"], headers, _ASK_FIRST)
 
     async def public_config(_: web.Request) -> web.StreamResponse:
         return web.json_response(config.public(), headers={**headers, "Cache-Control": "no-store"})
@@ -28,9 +31,11 @@ def routes(config: panel_config.PanelConfig) -> list[web.RouteDef]:
         same = request.match_info["build"] == loaded.build
         return _answer(request, file, headers, _FOR_EVER if same else _ASK_FIRST)
 
+    of_operators = [web.get("/panel/ops", ops_page)] if config.operator_claim else []
     return [
         web.get("/panel", page),
         web.get("/panel/", page),
+        *of_operators,
         web.get("/panel/config.json", public_config),
         web.get("/panel/assets/{build}/{path:.+}", asset),
     ]

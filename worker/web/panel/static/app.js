@@ -2,7 +2,7 @@
 
 import { html, render, useEffect, useMemo, useRef, useState } from './vendor/preact.js'
 import { Api } from './api.js'
-import { number, speak, speakWhole, t } from './i18n.js'
+import { learn, number, speak, t } from './i18n.js'
 import { Jobs } from './jobs.js'
 import { listenToKeys } from './keys.js'
 import { Live } from './live.js'
@@ -10,8 +10,7 @@ import { say, toast } from './notices.js'
 import { nextTheme, onPreference, prefer, preferences } from './preferences.js'
 import { Session } from './session.js'
 import { List } from './list.js'
-import { Button, Icon, Toasts } from './parts.js'
-import { LanguageChoice, ThemeButton } from './switches.js'
+import { Button, Icon, LanguageChoice, ThemeButton, Toasts } from './parts.js'
 import { canRetry, failedItems, isEnded, isPartly, itemInWords, refundOf, titleOf } from './words.js'
 
 const asked = new URLSearchParams(location.search)
@@ -80,7 +79,7 @@ const places = {
 function useLater(name, wanted) {
   const [part, set] = useState(null)
   useEffect(() => {
-    if (wanted && !part) Promise.all([places[name](), speakWhole()]).then(([loaded]) => set(loaded))
+    if (wanted && !part) Promise.all([places[name](), learn('pages')]).then(([loaded]) => set(loaded))
   }, [wanted])
   return part
 }
@@ -200,6 +199,7 @@ function Header({ user, jobs, act, help }) {
     <span class=${`pulse ${kind}`} role="status"><i></i>${t(`live.${kind}`)}</span>
     <span class="push"></span>
     ${priced && html`<span class="purse" title=${t('credits.title')}><strong>${number(credits.balance)}</strong> ${t('credits.free')}${credits.reserved > 0 && html`<span class="minor"> · ${t('credits.held', { n: credits.reserved })}</span>`}</span>`}
+    ${!embedded && session.operates && html`<a class="purse" href="/panel/ops">${t('ops')}</a>`}
     ${!embedded && html`<${LanguageChoice} />`}
     <span class="small"><${ThemeButton} />${!embedded && html`<${Button} bare class="button bare help" icon="help" label=${t('keys.title')} onClick=${help} /><${Button} bare icon="exit" label=${t('signout', { who: user.email })} onClick=${signOut} />`}</span>
     ${!embedded && html`<${Button} kind="primary" icon="plus" label=${t('new')} onClick=${act.create} />`}

@@ -6,6 +6,7 @@ import { doneItems, endedAt, isEnded, itemName, itemState, stateOf, titleOf } fr
 import { toast } from './notices.js'
 import { Ago, Bar, Button, Chip, CreditsLine, draw, Empty, Icon, useSlow } from './parts.js'
 import { Actions, Faults, faultWords, Meta, State, STATE_ICONS } from './row.js'
+import { Chain } from './chain.js'
 import { copy, nameOf, saveJson, saveText, saveZip, textOf } from './save.js'
 
 draw({
@@ -29,12 +30,12 @@ export function Detail({ id, jobs, api, act }) {
     return html`<article class="detail"><${BackLink} /><${Empty} icon="search" title=${t(gone ? 'detail.gone' : 'error.title')}><p>${gone ? t('detail.gone.text') : failure.message}</p></${Empty}></article>`
   }
   if (!job) return html`<article class="detail"><${BackLink} />${slow && html`<div class="skeleton"><div><i></i><i></i><i></i></div></div>`}</article>`
-  return html`<${Job} key=${id} job=${job} api=${api} act=${act} />`
+  return html`<${Job} key=${id} job=${job} jobs=${jobs} api=${api} act=${act} />`
 }
 
 const BackLink = () => html`<a class="back" href="#/"><${Icon} name="back" />${t('detail.back')}</a>`
 
-function Job({ job, api, act }) {
+function Job({ job, jobs, api, act }) {
   const first = doneItems(job)[0] ?? job.items[0]
   const [chosen, choose] = useState(null)
   const item = job.items.find((one) => one.item === (chosen ?? first?.item)) ?? first
@@ -51,6 +52,7 @@ function Job({ job, api, act }) {
     ${!isEnded(job) && html`<div class="progress"><${Bar} value=${Math.min(99, job.progress)} state=${stateOf(job)} label=${t('progress.of', { title: titleOf(job) })} /><span class="percent">${percent(Math.min(99, job.progress))}</span></div>`}
     <${Faults} job=${job} />
     <${CreditsLine} job=${job} />
+    <${Chain} job=${job} jobs=${jobs} />
     <div class="choose"><div class="picks" role="tablist" aria-label=${t('detail.languages')} onKeyDown=${(event) => arrow(event, job, item, choose)}>
       ${job.items.map((one) => html`<button type="button" role="tab" key=${one.item} id=${`tab-${one.item}`} aria-controls="result" aria-selected=${one === item} tabindex=${one === item ? 0 : -1} onClick=${() => choose(one.item)}><${Chip} item=${one} /></button>`)}
     </div><${Ways} job=${job} api=${api} failed=${act.failed} /></div>

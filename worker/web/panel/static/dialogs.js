@@ -105,14 +105,14 @@ async function retry({ api, jobs }, job, close) {
 
 const KEYS = [['/', 'search'], ['n', 'new'], ['j k', 'keys.move'], ['Enter', 'keys.open'], ['c', 'cancel'], ['r', 'retry'], ['p', 'pause'], ['m', 'compact'], ['t', 'theme'], ['Esc', 'keys.back'], ['?', 'keys.help']]
 
-export function HelpDialog({ close }) {
+export function HelpDialog({ close, pairs = KEYS }) {
   const [on, set] = useState(preferences.keys)
   const toggle = ({ target }) => {
     prefer('keys', target.checked)
     set(target.checked)
   }
   return html`<${Dialog} title=${t('keys.title')} close=${close}>
-    <dl class="keys">${KEYS.map(([keys, word]) => html`<div><dt>${keys.split(' ').map((key) => html`<kbd>${key}</kbd>`)}</dt><dd>${t(word)}</dd></div>`)}</dl>
+    <dl class="keys">${pairs.map(([keys, word]) => html`<div><dt>${keys.split(' ').map((key) => html`<kbd>${key}</kbd>`)}</dt><dd>${t(word)}</dd></div>`)}</dl>
     <label class="check"><input type="checkbox" checked=${on} onChange=${toggle} />${t('keys.on')}</label>
   </${Dialog}>`
 }

@@ -8,14 +8,14 @@ const RIGHT_TO_LEFT = new Set(['ar', 'fa', 'he', 'ur', 'ps', 'sd', 'ug', 'yi', '
 const LATER = 1000 * 60 * 60 * 24 * 6
 
 let words = {}
-let whole = false
+const learnt = new Set()
 let tools = null
 export let language = 'en'
 
 export async function speak(wanted) {
   language = pick(wanted ? [wanted] : navigator.languages)
   words = { ...(await import(`./locales/${language}.js`)).default }
-  if (whole) await speakWhole()
+  for (const part of learnt) await learn(part)
   // Numbers and times as where the reader lives, if that is of this language.
   const place = navigator.languages.find((tag) => tag.split('-')[0] === language) ?? language
   tools = {
@@ -36,9 +36,9 @@ export async function speak(wanted) {
 }
 
 // The words of the pages that are loaded later.
-export async function speakWhole() {
-  whole = true
-  Object.assign(words, (await import(`./locales/${language}.pages.js`)).default)
+export async function learn(part) {
+  learnt.add(part)
+  Object.assign(words, (await import(`./locales/${language}.${part}.js`)).default)
 }
 
 function pick(wanted) {
@@ -119,5 +119,5 @@ export function direction(tag) {
   return RIGHT_TO_LEFT.has(base) ? 'rtl' : 'ltr'
 }
 
-// A tag as the `lang` attribute wants it: none for items that are no languages.
-export const isLanguage = (tag) => /^[a-z]{2,3}(-[a-z0-9]{2,8})*$/i.test(tag)
+// A tag as the `lang` attribute wants it: none for items that are no languages, such as the one of a job made without.
+export const isLanguage = (tag) => tag !== 'run' && /^[a-z]{2,3}(-[a-z0-9]{2,8})*$/i.test(tag)

@@ -1,7 +1,8 @@
 // Small parts that every page uses.
 
 import { html, useEffect, useRef, useState } from './vendor/preact.js'
-import { ago, direction, exactly, isLanguage, percent, t } from './i18n.js'
+import { ago, direction, exactly, isLanguage, language, LANGUAGES, percent, t } from './i18n.js'
+import { nextTheme, prefer, preferences } from './preferences.js'
 import { etaWords, countdown, creditsOf, itemName, itemPercent, itemState } from './words.js'
 import { dismiss, onToasts } from './notices.js'
 
@@ -149,3 +150,15 @@ export function useSlow(busy) {
 
 export const Empty = ({ icon, title, children }) => html`
   <div class="empty"><span class="disc"><${Icon} name=${icon} /></span><h2>${title}</h2>${children}</div>`
+
+// Theme and language of the panel itself.
+
+export const ThemeButton = () => html`
+  <${Button} bare icon=${preferences.theme === 'system' ? 'system' : preferences.theme} label=${t(`theme.${preferences.theme}`)} onClick=${nextTheme} />`
+
+export const LanguageChoice = () => html`<label class="choice"><${Icon} name="globe" /><span class="unseen">${t('language')}</span>
+  <select value=${language} onChange=${({ target }) => prefer('language', target.value)}>
+    ${Object.entries(LANGUAGES).map(([tag, own]) => html`<option value=${tag} lang=${tag} selected=${tag === language}>${own}</option>`)}
+  </select></label>`
+
+export const Switches = () => html`<div class="switches"><${LanguageChoice} /><${ThemeButton} /></div>`

@@ -33,6 +33,11 @@ export class Session {
     return this.#held?.user ?? null
   }
 
+  // What the token says; the server asks it again.
+  get operates() {
+    return claimsOf(this.#held?.access_token)?.app_metadata?.[this.config.operator_claim] === true
+  }
+
   onChange(listener) {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)

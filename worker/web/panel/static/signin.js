@@ -2,8 +2,7 @@
 
 import { html, useState } from './vendor/preact.js'
 import { t } from './i18n.js'
-import { Icon } from './parts.js'
-import { Switches } from './switches.js'
+import { Icon, Switches } from './parts.js'
 
 export function SignIn({ session, config, why }) {
   const [mode, setMode] = useState('in')

@@ -51,6 +51,7 @@ export default {
   'download.json': 'الكل JSON',
   'show.whole': { other: 'عرض كل الأحرف ({n})' },
   warnings: { one: 'تنبيه واحد', two: 'تنبيهان', few: '{n} تنبيهات', other: '{n} تنبيهًا' },
+  chain: 'الخطوات',
   history: 'كيف سارت',
   'history.created': 'أُنشئت',
   'history.attempt': 'المحاولة {n}',

@@ -1,4 +1,5 @@
 export default {
+  ops: 'Betrieb',
   title: 'Übersetzungen',
   skip: 'Zur Liste springen',
   now: 'gerade eben',

@@ -51,6 +51,7 @@ export default {
   'download.json': 'Alles als JSON',
   'show.whole': { one: '{n} Zeichen zeigen', other: 'Alle {n} Zeichen zeigen' },
   warnings: { one: '{n} Hinweis', other: '{n} Hinweise' },
+  chain: 'Schritte',
   history: 'Verlauf',
   'history.created': 'Erstellt',
   'history.attempt': 'Versuch {n}',

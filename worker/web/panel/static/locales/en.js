@@ -1,4 +1,5 @@
 export default {
+  ops: 'Operations',
   title: 'Translations',
   skip: 'Skip to the list',
   now: 'just now',

@@ -51,6 +51,7 @@ export default {
   'download.json': 'All as JSON',
   'show.whole': { one: 'Show all {n} character', other: 'Show all {n} characters' },
   warnings: { one: '{n} warning', other: '{n} warnings' },
+  chain: 'Steps',
   history: 'How it went',
   'history.created': 'Created',
   'history.attempt': 'Run {n}',

@@ -1,4 +1,5 @@
 export default {
+  ops: 'Operaciones',
   title: 'Traducciones',
   skip: 'Ir a la lista',
   now: 'ahora mismo',

@@ -51,6 +51,7 @@ export default {
   'download.json': 'Todo en JSON',
   'show.whole': { one: 'Mostrar {n} carácter', other: 'Mostrar los {n} caracteres' },
   warnings: { one: '{n} aviso', other: '{n} avisos' },
+  chain: 'Pasos',
   history: 'Cómo fue',
   'history.created': 'Creado',
   'history.attempt': 'Intento {n}',

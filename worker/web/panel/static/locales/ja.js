@@ -1,4 +1,5 @@
 export default {
+  ops: '運用',
   title: '翻訳',
   skip: '一覧へ移動',
   now: 'たった今',

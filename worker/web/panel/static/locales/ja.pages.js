@@ -51,6 +51,7 @@ export default {
   'download.json': 'すべてJSONで',
   'show.whole': { other: '{n}文字すべてを表示' },
   warnings: { other: '警告{n}件' },
+  chain: 'ステップ',
   history: '経過',
   'history.created': '作成',
   'history.attempt': '{n}回目',
