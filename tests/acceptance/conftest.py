@@ -15,8 +15,9 @@ from tests.conftest import EXAMPLE
 from tests.support import processes, provider
 from tests.support.database import Database
 
-READY_SECONDS = 60.0
+READY_SECONDS = 150.0
 COMMAND = (sys.executable, "-m", "worker", "stack")
+ADMIN_KEY = "trouble"  # orders faults of the stack
 
 # Short periods, so that a lost lease is found while somebody waits; the proportions are the defaults'.
 QUICK = {
@@ -39,7 +40,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=processes.ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "STACK_ADMIN_KEY": ADMIN_KEY},
         )
     try:
         deadline = time.monotonic() + READY_SECONDS
@@ -53,9 +54,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str
         process.wait(20)
 
 
-@pytest.fixture
-def project(stack: Mapping[str, str]) -> Iterator[Database]:
-    """The stack's database, emptied."""
+@contextlib.contextmanager
+def emptied(stack: Mapping[str, str]) -> Iterator[Database]:
+    """The stack's database, without a job, a user or a worker."""
     database = Database(stack["DATABASE_URL"], stack["ADMIN_DATABASE_URL"])
     with contextlib.closing(database):
         database.run(EXAMPLE)
@@ -69,6 +70,12 @@ def project(stack: Mapping[str, str]) -> Iterator[Database]:
         yield database
 
 
+@pytest.fixture
+def project(stack: Mapping[str, str]) -> Iterator[Database]:
+    with emptied(stack) as database:
+        yield database
+
+
 class Workers:
     """Starts workers against the stack."""
 
@@ -79,6 +86,10 @@ class Workers:
     def start(self, **environment: str) -> AbstractAsyncContextManager[processes.Process]:
         """A worker; settings as keyword arguments win over the quick ones."""
         return processes.running("run", environment={**self._environment, **environment})
+
+    def command(self, *arguments: str, **environment: str) -> AbstractAsyncContextManager[processes.Process]:
+        """Another command of the worker's."""
+        return processes.running(*arguments, environment={**self._environment, **environment})
 
     def with_provider(
         self, server: provider.Provider, **environment: str

@@ -3,12 +3,16 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 
-async def until(look: Callable[[], T | Awaitable[T]], what: str, *, seconds: float = 20.0) -> T:
+@overload
+async def until(look: Callable[[], Awaitable[T]], what: str, *, seconds: float = 20.0) -> T: ...
+@overload
+async def until(look: Callable[[], T], what: str, *, seconds: float = 20.0) -> T: ...
+async def until(look: Callable[[], Any], what: str, *, seconds: float = 20.0) -> Any:
     """Look again and again until the answer is true, and return it; fail saying *what* did not happen."""
     deadline = time.monotonic() + seconds
     while True:
