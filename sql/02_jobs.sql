@@ -20,8 +20,12 @@ create table if not exists public.translation_job_types (
   creates_per_minute   int not null default 120 check (creates_per_minute between 1 and 100000),
   max_waiting_per_user int not null default 1000 check (max_waiting_per_user between 1 and 1000000),
   enabled              boolean not null default true,
-  description          text
+  description          text,
+  retention_days       int not null default 90 constraint translation_job_types_retention_days_check check (retention_days between 0 and 36500)
 );
+alter table public.translation_job_types
+  add column if not exists retention_days int not null default 90
+    constraint translation_job_types_retention_days_check check (retention_days between 0 and 36500);
 comment on table public.translation_job_types is
   'A kind of job. To charge for translations: update translation_job_types set price = 1 where name = ''translation''.';
 comment on column public.translation_job_types.name is 'What a job says in job_type, and what a worker names in JOB_TYPES.';
@@ -35,6 +39,8 @@ comment on column public.translation_job_types.creates_per_minute is 'Jobs one u
 comment on column public.translation_job_types.max_waiting_per_user is 'Unfinished jobs one user may have.';
 comment on column public.translation_job_types.enabled is 'Off: new jobs of this kind are refused. Jobs that exist go on.';
 comment on column public.translation_job_types.description is 'For people.';
+comment on column public.translation_job_types.retention_days is
+  'Jobs of this kind are deleted so many days after their end; 0: never. Ledger, balances and statistics stay.';
 
 insert into public.translation_job_types (name, item_timeout_seconds, user_may_enqueue, description) values
   ('translation', 3600, true, 'Text, Markdown or JSON into several languages; one item a language.'),
@@ -179,14 +185,17 @@ create table if not exists public.translation_job_dependencies (
   child_id      uuid not null references public.translation_jobs (id) on delete cascade,
   parent_id     uuid not null references public.translation_jobs (id) on delete cascade,
   after_failure text not null default 'cancel' check (after_failure in ('cancel', 'run')),
+  name          text,
   primary key (child_id, parent_id),
   check (child_id <> parent_id)
 );
+alter table public.translation_job_dependencies add column if not exists name text;
 create index if not exists translation_job_dependencies_of_parent on public.translation_job_dependencies (parent_id);
 comment on table public.translation_job_dependencies is 'A job that waits for another one.';
 comment on column public.translation_job_dependencies.child_id is 'The job that waits.';
 comment on column public.translation_job_dependencies.parent_id is 'The job it waits for.';
 comment on column public.translation_job_dependencies.after_failure is 'When the parent fails or is cancelled: cancel the child, or run it anyway.';
+comment on column public.translation_job_dependencies.name is 'What a chain called the parent; null where it was named by its id.';
 
 create sequence if not exists translation_private.claim_token;
 comment on sequence translation_private.claim_token is 'Fencing tokens: each claim gets a higher one.';

@@ -194,7 +194,7 @@ begin
   end if;
   if p_job_type = 'translation' then
     select key into v_unknown from jsonb_object_keys(p_options) as key
-    where key not in ('formality', 'do_not_translate', 'max_warnings', 'second_provider', 'simulate') limit 1;
+    where key not in ('formality', 'do_not_translate', 'max_warnings', 'second_provider', 'simulate', 'after_failure') limit 1;
     if found then
       perform translation_private.refuse(422, 'option_unknown', format(
         'Option %s is not known: a translation takes formality, do_not_translate, max_warnings, second_provider, simulate.', left(v_unknown, 40)));
@@ -247,8 +247,43 @@ begin
 end $$;
 comment on function translation_private.check_pace(uuid, public.translation_job_types) is 'The per-user rate limit and waiting cap. Raises 429.';
 
+-- What becomes of a job when a parent does not complete is said in its options: once for all parents, or by the
+-- parent's id or its name in the chain. So it belongs to what an idempotency key stands for.
+create or replace function translation_private.after_failure(p_options jsonb, p_parent uuid, p_name text) returns text
+language sql immutable set search_path = ''
+as $$
+  select coalesce(case jsonb_typeof(p_options -> 'after_failure')
+    when 'string' then p_options ->> 'after_failure'
+    else coalesce(p_options -> 'after_failure' ->> p_parent::text, p_options -> 'after_failure' ->> p_name) end, 'cancel')
+$$;
+comment on function translation_private.after_failure(jsonb, uuid, text) is 'run or cancel: what an option says of one parent.';
+
+create or replace function translation_private.check_after_failure(p_options jsonb, p_parents uuid[], p_names text[]) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_said jsonb := p_options -> 'after_failure';
+  v_unknown text;
+begin
+  if v_said is null or v_said in ('"run"', '"cancel"') then
+    return;
+  end if;
+  if jsonb_typeof(v_said) <> 'object' or exists (select from jsonb_each(v_said) as e where e.value not in ('"run"', '"cancel"')) then
+    perform translation_private.refuse(422, 'option_invalid',
+      'after_failure is run or cancel, or an object that says one of them for each parent it names.');
+  end if;
+  select key into v_unknown from jsonb_object_keys(v_said) as key
+  where key <> all (coalesce(p_parents::text[], '{}')) and key <> all (array_remove(coalesce(p_names, '{}'), null)) limit 1;
+  if found then
+    perform translation_private.refuse(422, 'option_invalid',
+      format('after_failure names %s, which is no parent of this job.', left(v_unknown, 60)));
+  end if;
+end $$;
+comment on function translation_private.check_after_failure(jsonb, uuid[], text[]) is 'Refuses an option after_failure that says nothing of the parents.';
+
 -- Parents a new job waits for: locked against ending until we are committed, in id order.
-create or replace function translation_private.check_parents(p_parents uuid[], p_user_id uuid, p_by_user boolean) returns boolean
+create or replace function translation_private.check_parents(
+  p_parents uuid[], p_user_id uuid, p_by_user boolean, p_options jsonb, p_names text[]) returns boolean
 language plpgsql set search_path = ''
 as $$
 declare
@@ -267,17 +302,18 @@ begin
     order by id for share
   loop
     v_seen := v_seen + 1;
-    if v_parent.status in ('failed', 'cancelled') then
+    if v_parent.status in ('failed', 'cancelled')
+       and translation_private.after_failure(p_options, v_parent.id, p_names[array_position(p_parents, v_parent.id)]) = 'cancel' then
       perform translation_private.refuse(409, 'parent_failed', 'A job named in p_after has failed or was cancelled: retry that one first.');
     end if;
-    v_waits := v_waits or v_parent.status <> 'completed';
+    v_waits := v_waits or v_parent.status not in ('completed', 'failed', 'cancelled');
   end loop;
   if v_seen <> (select count(distinct p) from unnest(p_parents) as p) then
     perform translation_private.refuse(404, 'parent_not_found', 'A job named in p_after does not exist.');
   end if;
   return v_waits;
 end $$;
-comment on function translation_private.check_parents(uuid[], uuid, boolean) is 'Locks the parents of a new job and says whether it has to wait for them.';
+comment on function translation_private.check_parents(uuid[], uuid, boolean, jsonb, text[]) is 'Locks the parents of a new job and says whether it has to wait for them.';
 
 create or replace function translation_private.without_content(p_job public.translation_jobs) returns public.translation_jobs
 language plpgsql immutable set search_path = ''
@@ -292,7 +328,8 @@ comment on function translation_private.without_content(public.translation_jobs)
 create or replace function translation_private.add_job(
   p_by_user boolean, p_user_id uuid, p_job_type text, p_content jsonb, p_items text[], p_source_language text,
   p_content_kind text, p_priority int, p_options jsonb, p_idempotency_key text, p_run_at timestamptz,
-  p_correlation_id text, p_subject text, p_title text, p_metadata jsonb, p_after uuid[], p_retry_of uuid default null
+  p_correlation_id text, p_subject text, p_title text, p_metadata jsonb, p_after uuid[], p_retry_of uuid default null,
+  p_after_names text[] default null
 ) returns public.translation_jobs
 language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
@@ -328,6 +365,8 @@ begin
     end if;
   end if;
   perform translation_private.check_options(p_job_type, v_options);
+  perform translation_private.check_kind(p_job_type, p_content, v_items, v_options);
+  perform translation_private.check_after_failure(v_options, p_after, p_after_names);
   if coalesce(p_priority, v_type.default_priority) not between 1 and (case when p_by_user then v_type.user_max_priority else 10 end)
      and p_priority is not null then
     perform translation_private.refuse(422, 'priority_out_of_range', format('p_priority is a number from 1 to %s.', case when p_by_user then v_type.user_max_priority else 10 end));
@@ -369,7 +408,7 @@ begin
   if p_by_user then
     perform translation_private.check_pace(p_user_id, v_type);
   end if;
-  v_waits := translation_private.check_parents(p_after, p_user_id, p_by_user);
+  v_waits := translation_private.check_parents(p_after, p_user_id, p_by_user, v_options, p_after_names);
 
   v_job.turn_cost := greatest(1, ceil(v_job.content_chars * cardinality(v_items) / 1000.0))::bigint;
   if v_waits then
@@ -408,11 +447,13 @@ begin
   insert into public.translation_credit_ledger (user_id, job_id, item, kind, amount, created_at)
   select p_user_id, v_job.id, item, 'reserve', v_prices[n], v_now
   from unnest(v_items) with ordinality as i (item, n) where v_prices[n] > 0;
-  insert into public.translation_job_dependencies (child_id, parent_id)
-  select distinct v_job.id, parent from unnest(p_after) as parent;
+  insert into public.translation_job_dependencies (child_id, parent_id, after_failure, name)
+  select distinct on (a.parent) v_job.id, a.parent, translation_private.after_failure(v_options, a.parent, a.name), a.name
+  from unnest(p_after, p_after_names) as a (parent, name) where a.parent is not null order by a.parent;
+  perform translation_private.add_invalidation(v_job);
   return translation_private.without_content(v_job);
 end $$;
-comment on function translation_private.add_job(boolean, uuid, text, jsonb, text[], text, text, int, jsonb, text, timestamptz, text, text, text, jsonb, uuid[], uuid) is
+comment on function translation_private.add_job(boolean, uuid, text, jsonb, text[], text, text, int, jsonb, text, timestamptz, text, text, text, jsonb, uuid[], uuid, text[]) is
   'The one way a job is made: checks, price and reservation, items, dependencies, in one transaction.';
 
 create or replace function translation_private.create_job(
@@ -508,6 +549,7 @@ begin
     new.source_language := translation_private.canonical_language(new.source_language);
   end if;
   perform translation_private.check_options(new.job_type, new.options);
+  perform translation_private.check_kind(new.job_type, new.content, coalesce(new.target_languages, array['run']), new.options);
   new.credits_reserved := 0;
   new.credits_consumed := 0;
   new.credits_refunded := 0;
@@ -534,6 +576,7 @@ begin
   insert into public.translation_job_items (job_id, item, position, user_id)
   select new.id, item, n, new.user_id
   from unnest(coalesce(new.target_languages, array['run'])) with ordinality as i (item, n);
+  perform translation_private.add_invalidation(new);
   return null;
 end $$;
 comment on function translation_private.add_typed_items() is 'Makes the items of a hand-typed row.';

@@ -2,6 +2,7 @@
 --
 -- Callers: users under row level security (invoker), the worker's stream (service_role).
 
+-- Parents and children are named only if they are of the same user: the stream reads as the owner and hands on to users.
 -- By id and column by column: a row that is handed on whole would bring its source along, out of TOAST, only to drop it.
 create or replace function translation_private.job_document(p_job_id uuid) returns jsonb
 language sql stable set search_path = '' set enable_seqscan = off set jit = off
@@ -20,6 +21,16 @@ as $$
     'as_of', translation_private.clock(),
     'retried_by', case when j.completed_at is not null then (
       select again.id from public.translation_jobs again where again.retry_of = j.id) end,
+    'parents', coalesce((
+      select jsonb_agg(jsonb_build_object('id', p.id, 'name', d.name, 'title', p.title, 'job_type', p.job_type, 'status', p.status,
+        'failed_items', p.failed_items) order by p.seq)
+      from (select e.parent_id, e.name from public.translation_job_dependencies e where e.child_id = j.id limit 50) as d
+      join public.translation_jobs p on p.id = d.parent_id and p.user_id is not distinct from j.user_id), '[]'),
+    'children', coalesce((
+      select jsonb_agg(jsonb_build_object('id', c.id, 'title', c.title, 'job_type', c.job_type, 'status', c.status,
+        'failed_items', c.failed_items) order by c.seq)
+      from (select e.child_id from public.translation_job_dependencies e where e.parent_id = j.id limit 50) as d
+      join public.translation_jobs c on c.id = d.child_id and c.user_id is not distinct from j.user_id), '[]'),
     'items', coalesce((
       select jsonb_agg(jsonb_build_object(
         'item', i.item, 'status', i.status, 'attempts', i.attempts, 'warnings', i.warnings, 'error', i.error,

@@ -71,32 +71,58 @@ end $$;
 comment on function public.requeue_translation_jobs(uuid[]) is
   'Runs jobs now: scheduled and retrying ones at once, a running one is taken from its worker. Jobs that have ended or wait for others are left alone. Returns how many.';
 
+-- What waits for a job keeps it. Of each kind the jobs that were made first are looked at, 5000 of each end: what is
+-- kept for ever costs nothing then, however much of it there is.
+create or replace function translation_private.kept_too_long(p_status text[], p_limit int, p_now timestamptz) returns setof uuid
+language sql stable set search_path = ''
+as $$
+  select old.id from public.translation_job_types t
+  cross join unnest(p_status) as s (status)
+  cross join lateral (
+    select first.id, first.completed_at from (
+      select j.id, j.completed_at from public.translation_jobs j
+      where j.job_type = t.name and j.status = s.status order by j.seq limit 5000) as first
+    where first.completed_at < p_now - make_interval(days => t.retention_days)
+      and not exists (
+        select from public.translation_job_dependencies d join public.translation_jobs c on c.id = d.child_id
+        where d.parent_id = first.id and c.completed_at is null)
+    limit p_limit) as old
+  where t.retention_days > 0 limit p_limit
+$$;
+comment on function translation_private.kept_too_long(text[], int, timestamptz) is 'Jobs that ended longer ago than their kind is kept.';
+
 create or replace function public.purge_translation_jobs(
-  p_days int default 90, p_status text[] default array['completed', 'failed', 'cancelled'], p_limit int default 100) returns int
-language plpgsql set search_path = ''
+  p_days int default null, p_status text[] default array['completed', 'failed', 'cancelled'], p_limit int default 100) returns int
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_now timestamptz := translation_private.clock();
+  v_limit int := least(greatest(coalesce(p_limit, 100), 1), 100);
   v_count int;
 begin
-  if coalesce(p_days, 0) <= 0 then
+  if p_days <= 0 then
     return 0;
   end if;
   delete from public.translation_jobs
   where id in (
     select j.id from public.translation_jobs j
-    where j.completed_at < v_now - make_interval(days => p_days) and j.status = any (p_status)
-      and j.status in ('completed', 'failed', 'cancelled')
-      and not exists (
-        select from public.translation_job_dependencies d join public.translation_jobs c on c.id = d.child_id
-        where d.parent_id = j.id and c.completed_at is null)
-    order by j.completed_at limit least(greatest(coalesce(p_limit, 100), 1), 100)
+    where j.id = any (case when p_days is null then array(
+        select translation_private.kept_too_long(array(
+          select distinct s from unnest(p_status) as s where s in ('completed', 'failed', 'cancelled')), v_limit, v_now))
+      else array(
+        select old.id from public.translation_jobs old
+        where old.completed_at < v_now - make_interval(days => p_days) and old.status = any (p_status)
+          and old.status in ('completed', 'failed', 'cancelled')
+          and not exists (
+            select from public.translation_job_dependencies d join public.translation_jobs c on c.id = d.child_id
+            where d.parent_id = old.id and c.completed_at is null)
+        order by old.completed_at limit v_limit) end)
     for update skip locked);
   get diagnostics v_count = row_count;
   return v_count;
 end $$;
 comment on function public.purge_translation_jobs(int, text[], int) is
-  'Deletes at most 100 jobs that ended more than p_days ago (0: none). Ledger, balances and memory stay. Returns how many; call it again until 0.';
+  'Deletes at most 100 jobs that ended longer ago than their type''s retention_days, or than p_days (0: none). Ledger, balances, statistics and memory stay. Returns how many; call it again until 0.';
 
 create or replace function public.translation_queue_stats() returns jsonb
 language plpgsql stable set search_path = '' set enable_seqscan = off set enable_sort = off set jit = off
@@ -242,7 +268,7 @@ begin
     end if;
     if not exists (select from cron.job where jobname = 'translation-purge') then
       -- A hundred a minute for an hour each night; each deleted row is an event to every subscriber.
-      perform cron.schedule('translation-purge', '* 3 * * *', 'select public.purge_translation_jobs(p_days => 90)');
+      perform cron.schedule('translation-purge', '* 3 * * *', 'select public.purge_translation_jobs()');
     end if;
   end if;
 end $do$;

@@ -31,11 +31,16 @@ begin
   having count(*) > 0;
 
   return query
-  select 'jobs_pending', 'critical', format('Jobs have waited for up to %s s.', max(late.seconds)),
-    'Is a worker running that takes these types (translation_workers, JOB_TYPES)? If all are busy, start another one.',
+  select 'jobs_pending', 'critical', format('Jobs have waited for up to %s s: %s.', max(late.seconds),
+      string_agg(late.job_type || case when late.taken then '' else ' (no running worker has a handler for it)' end, ', ' order by late.job_type)),
+    'Is a worker running that takes these types (translation_workers, JOB_TYPES, WORKER_MODULES)? If all are busy, start another one.',
     max(late.seconds), p_pending_seconds::numeric, jsonb_object_agg(late.job_type, late.seconds)
   from (
-    select t.name as job_type, floor(extract(epoch from v_now - min(oldest.ready_at))) as seconds from public.translation_job_types t
+    select t.name as job_type, floor(extract(epoch from v_now - min(oldest.ready_at))) as seconds,
+      -- One that says nothing about its handlers is older than this script.
+      exists (select from public.translation_workers w where w.last_seen_at > v_alive and w.mode <> 'stopping'
+        and coalesce(w.stats -> 'handlers' ? t.name, true)) as taken
+    from public.translation_job_types t
     cross join lateral (
       select j.ready_at from public.translation_jobs j where j.job_type = t.name and j.status = 'pending' order by j.seq limit 100) as oldest
     where t.name not like 'translation\_probe\_%'
@@ -219,6 +224,21 @@ as $$
     'cron', (select count(*) > 0 from pg_catalog.pg_extension where extname = 'pg_cron'),
     'job_types', (select jsonb_object_agg(t.name, jsonb_build_object('enabled', t.enabled, 'price', t.price)) from public.translation_job_types t),
     'credits_held', exists (select from public.translation_credits c where c.balance > 0),
+    'queues', (
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'name', q.name, 'enabled', q.enabled, 'exists', there.queue is not null,
+        'readable', coalesce((
+          select bool_and(has_table_privilege(p.proowner, there.queue, command)) from pg_catalog.pg_proc p
+          cross join unnest(array['select', 'update', 'delete']) as command
+          where p.oid = 'translation_private.take_queue(text, int)'::regprocedure), false),
+        'refused', (select count(*) from (
+          select from public.translation_queue_refusals r
+          where r.queue = q.name and r.refused_at > translation_private.clock() - interval '1 day' limit 1000) as lately)) order by q.name), '[]')
+      from public.translation_queues q
+      -- By the catalog: a name may not be looked up in a schema that one may not use.
+      left join lateral (
+        select c.oid as queue from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'pgmq' and c.relname = 'q_' || lower(q.name)) as there on true),
     'workers', (
       select coalesce(jsonb_agg(jsonb_build_object(
         'id', w.id, 'mode', w.mode, 'version', w.version,

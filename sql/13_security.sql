@@ -12,8 +12,11 @@ declare
 begin
   foreach v_table in array array[
     'translation_job_types', 'translation_jobs', 'translation_job_items', 'translation_job_dependencies', 'translation_job_claims',
+    'translation_queues', 'translation_queue_refusals',
     'translation_job_attempts', 'translation_memory', 'translation_glossary', 'translation_workers', 'translation_languages',
-    'translation_credits', 'translation_credit_ledger'
+    'translation_sql_functions', 'translation_http_endpoints',
+    'translation_credits', 'translation_credit_ledger', 'translation_stats_hours', 'translation_operator_actions',
+    'translation_triggers'
   ] loop
     execute format('alter table public.%I enable row level security', v_table);
     execute format('revoke all on table public.%I from public, anon, authenticated, service_role', v_table);
@@ -29,11 +32,22 @@ begin
     execute format('revoke all on sequence %s from public, anon, authenticated, service_role', v_sequence);
   end loop;
 end $do$;
-revoke update, delete on table public.translation_credit_ledger from service_role;
+revoke update, delete on table public.translation_credit_ledger, public.translation_operator_actions from service_role;
 grant select on sequence public.translation_jobs_seq_seq to service_role;  -- how many jobs there ever were
+alter table translation_private.chores enable row level security;
+revoke all on table translation_private.chores from public, anon, authenticated, service_role;
+grant select, update on table translation_private.chores to service_role;
 alter table translation_private.create_budget enable row level security;
 revoke all on table translation_private.create_budget from public, anon, authenticated, service_role;
 grant select, insert, update, delete on table translation_private.create_budget to service_role;
+alter table translation_private.series enable row level security;
+alter table translation_private.rolled_up enable row level security;
+revoke all on table translation_private.series, translation_private.rolled_up from public, anon, authenticated, service_role;
+grant select, insert, update, delete on table translation_private.series, translation_private.rolled_up to service_role;
+alter table translation_private.alert_watch enable row level security;
+alter table translation_private.alert_notices enable row level security;
+revoke all on table translation_private.alert_watch, translation_private.alert_notices from public, anon, authenticated, service_role;
+grant select, insert, update, delete on table translation_private.alert_watch, translation_private.alert_notices to service_role;
 grant usage on schema translation_private to authenticated, service_role;
 grant usage, select, update on sequence translation_private.claim_token, translation_private.served_turn to service_role;
 
@@ -88,9 +102,14 @@ begin
          'watch_translation_jobs', 'watch_translation_users', 'show_translation_jobs', 'count_translation_jobs',
          'get_translation_attempts', 'get_translation_movements', 'list_translation_languages', 'claim_translation_jobs', 'release_translation_jobs', 'record_translation_results',
          'rescue_translation_jobs', 'heartbeat_translation_worker', 'recall_translation_memory', 'remember_translation_memory',
-         'recall_translation_glossary',
+         'recall_translation_glossary', 'list_translation_functions', 'list_translation_endpoints',
          'enqueue_translation_jobs', 'requeue_translation_jobs', 'purge_translation_jobs', 'translation_queue_stats', 'translation_self_check',
+         'translation_series', 'list_translation_failures', 'list_translation_workers', 'list_translation_jobs_of_all', 'list_translation_endings',
+         'list_translation_operator_actions', 'operate_translation_jobs', 'retry_translation_failures', 'reveal_translation_source', 'start_translation_trigger',
+         'take_translation_alert_notices', 'settle_translation_alert_notices',
+         'enqueue_translation_chain', 'get_translation_parents', 'take_translation_queue', 'do_translation_chores',
          'translation_alerts', 'start_translation_probe', 'end_translation_probe',
+         'run_translation_trigger', 'list_translation_triggers', 'find_translation_job',
          'set_translation_term', 'delete_translation_term',
          'grant_translation_credits', 'revoke_translation_credits', 'price_translation_item', 'hold_translation_balance',
          'return_translation_balance'))

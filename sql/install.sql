@@ -80,6 +80,10 @@ drop index if exists public.translation_jobs_of_type;
 drop function if exists translation_private.promote(int, timestamptz);
 drop function if exists translation_private.job_document(public.translation_jobs);
 drop function if exists public.list_translation_jobs(text[], text, text, timestamptz, int, bigint);
+drop function if exists translation_private.check_parents(uuid[], uuid, boolean);
+drop function if exists translation_private.add_job(
+  boolean, uuid, text, jsonb, text[], text, text, int, jsonb, text, timestamptz, text, text, text, jsonb, uuid[], uuid);
+drop function if exists translation_private.settle_children(uuid[], timestamptz);
 
 -- ======== 01_clock
 
@@ -123,8 +127,12 @@ create table if not exists public.translation_job_types (
   creates_per_minute   int not null default 120 check (creates_per_minute between 1 and 100000),
   max_waiting_per_user int not null default 1000 check (max_waiting_per_user between 1 and 1000000),
   enabled              boolean not null default true,
-  description          text
+  description          text,
+  retention_days       int not null default 90 constraint translation_job_types_retention_days_check check (retention_days between 0 and 36500)
 );
+alter table public.translation_job_types
+  add column if not exists retention_days int not null default 90
+    constraint translation_job_types_retention_days_check check (retention_days between 0 and 36500);
 comment on table public.translation_job_types is
   'A kind of job. To charge for translations: update translation_job_types set price = 1 where name = ''translation''.';
 comment on column public.translation_job_types.name is 'What a job says in job_type, and what a worker names in JOB_TYPES.';
@@ -138,6 +146,8 @@ comment on column public.translation_job_types.creates_per_minute is 'Jobs one u
 comment on column public.translation_job_types.max_waiting_per_user is 'Unfinished jobs one user may have.';
 comment on column public.translation_job_types.enabled is 'Off: new jobs of this kind are refused. Jobs that exist go on.';
 comment on column public.translation_job_types.description is 'For people.';
+comment on column public.translation_job_types.retention_days is
+  'Jobs of this kind are deleted so many days after their end; 0: never. Ledger, balances and statistics stay.';
 
 insert into public.translation_job_types (name, item_timeout_seconds, user_may_enqueue, description) values
   ('translation', 3600, true, 'Text, Markdown or JSON into several languages; one item a language.'),
@@ -282,14 +292,17 @@ create table if not exists public.translation_job_dependencies (
   child_id      uuid not null references public.translation_jobs (id) on delete cascade,
   parent_id     uuid not null references public.translation_jobs (id) on delete cascade,
   after_failure text not null default 'cancel' check (after_failure in ('cancel', 'run')),
+  name          text,
   primary key (child_id, parent_id),
   check (child_id <> parent_id)
 );
+alter table public.translation_job_dependencies add column if not exists name text;
 create index if not exists translation_job_dependencies_of_parent on public.translation_job_dependencies (parent_id);
 comment on table public.translation_job_dependencies is 'A job that waits for another one.';
 comment on column public.translation_job_dependencies.child_id is 'The job that waits.';
 comment on column public.translation_job_dependencies.parent_id is 'The job it waits for.';
 comment on column public.translation_job_dependencies.after_failure is 'When the parent fails or is cancelled: cancel the child, or run it anyway.';
+comment on column public.translation_job_dependencies.name is 'What a chain called the parent; null where it was named by its id.';
 
 create sequence if not exists translation_private.claim_token;
 comment on sequence translation_private.claim_token is 'Fencing tokens: each claim gets a higher one.';
@@ -864,7 +877,7 @@ begin
   end if;
   if p_job_type = 'translation' then
     select key into v_unknown from jsonb_object_keys(p_options) as key
-    where key not in ('formality', 'do_not_translate', 'max_warnings', 'second_provider', 'simulate') limit 1;
+    where key not in ('formality', 'do_not_translate', 'max_warnings', 'second_provider', 'simulate', 'after_failure') limit 1;
     if found then
       perform translation_private.refuse(422, 'option_unknown', format(
         'Option %s is not known: a translation takes formality, do_not_translate, max_warnings, second_provider, simulate.', left(v_unknown, 40)));
@@ -917,8 +930,43 @@ begin
 end $$;
 comment on function translation_private.check_pace(uuid, public.translation_job_types) is 'The per-user rate limit and waiting cap. Raises 429.';
 
+-- What becomes of a job when a parent does not complete is said in its options: once for all parents, or by the
+-- parent's id or its name in the chain. So it belongs to what an idempotency key stands for.
+create or replace function translation_private.after_failure(p_options jsonb, p_parent uuid, p_name text) returns text
+language sql immutable set search_path = ''
+as $$
+  select coalesce(case jsonb_typeof(p_options -> 'after_failure')
+    when 'string' then p_options ->> 'after_failure'
+    else coalesce(p_options -> 'after_failure' ->> p_parent::text, p_options -> 'after_failure' ->> p_name) end, 'cancel')
+$$;
+comment on function translation_private.after_failure(jsonb, uuid, text) is 'run or cancel: what an option says of one parent.';
+
+create or replace function translation_private.check_after_failure(p_options jsonb, p_parents uuid[], p_names text[]) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_said jsonb := p_options -> 'after_failure';
+  v_unknown text;
+begin
+  if v_said is null or v_said in ('"run"', '"cancel"') then
+    return;
+  end if;
+  if jsonb_typeof(v_said) <> 'object' or exists (select from jsonb_each(v_said) as e where e.value not in ('"run"', '"cancel"')) then
+    perform translation_private.refuse(422, 'option_invalid',
+      'after_failure is run or cancel, or an object that says one of them for each parent it names.');
+  end if;
+  select key into v_unknown from jsonb_object_keys(v_said) as key
+  where key <> all (coalesce(p_parents::text[], '{}')) and key <> all (array_remove(coalesce(p_names, '{}'), null)) limit 1;
+  if found then
+    perform translation_private.refuse(422, 'option_invalid',
+      format('after_failure names %s, which is no parent of this job.', left(v_unknown, 60)));
+  end if;
+end $$;
+comment on function translation_private.check_after_failure(jsonb, uuid[], text[]) is 'Refuses an option after_failure that says nothing of the parents.';
+
 -- Parents a new job waits for: locked against ending until we are committed, in id order.
-create or replace function translation_private.check_parents(p_parents uuid[], p_user_id uuid, p_by_user boolean) returns boolean
+create or replace function translation_private.check_parents(
+  p_parents uuid[], p_user_id uuid, p_by_user boolean, p_options jsonb, p_names text[]) returns boolean
 language plpgsql set search_path = ''
 as $$
 declare
@@ -937,17 +985,18 @@ begin
     order by id for share
   loop
     v_seen := v_seen + 1;
-    if v_parent.status in ('failed', 'cancelled') then
+    if v_parent.status in ('failed', 'cancelled')
+       and translation_private.after_failure(p_options, v_parent.id, p_names[array_position(p_parents, v_parent.id)]) = 'cancel' then
       perform translation_private.refuse(409, 'parent_failed', 'A job named in p_after has failed or was cancelled: retry that one first.');
     end if;
-    v_waits := v_waits or v_parent.status <> 'completed';
+    v_waits := v_waits or v_parent.status not in ('completed', 'failed', 'cancelled');
   end loop;
   if v_seen <> (select count(distinct p) from unnest(p_parents) as p) then
     perform translation_private.refuse(404, 'parent_not_found', 'A job named in p_after does not exist.');
   end if;
   return v_waits;
 end $$;
-comment on function translation_private.check_parents(uuid[], uuid, boolean) is 'Locks the parents of a new job and says whether it has to wait for them.';
+comment on function translation_private.check_parents(uuid[], uuid, boolean, jsonb, text[]) is 'Locks the parents of a new job and says whether it has to wait for them.';
 
 create or replace function translation_private.without_content(p_job public.translation_jobs) returns public.translation_jobs
 language plpgsql immutable set search_path = ''
@@ -962,7 +1011,8 @@ comment on function translation_private.without_content(public.translation_jobs)
 create or replace function translation_private.add_job(
   p_by_user boolean, p_user_id uuid, p_job_type text, p_content jsonb, p_items text[], p_source_language text,
   p_content_kind text, p_priority int, p_options jsonb, p_idempotency_key text, p_run_at timestamptz,
-  p_correlation_id text, p_subject text, p_title text, p_metadata jsonb, p_after uuid[], p_retry_of uuid default null
+  p_correlation_id text, p_subject text, p_title text, p_metadata jsonb, p_after uuid[], p_retry_of uuid default null,
+  p_after_names text[] default null
 ) returns public.translation_jobs
 language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
@@ -998,6 +1048,8 @@ begin
     end if;
   end if;
   perform translation_private.check_options(p_job_type, v_options);
+  perform translation_private.check_kind(p_job_type, p_content, v_items, v_options);
+  perform translation_private.check_after_failure(v_options, p_after, p_after_names);
   if coalesce(p_priority, v_type.default_priority) not between 1 and (case when p_by_user then v_type.user_max_priority else 10 end)
      and p_priority is not null then
     perform translation_private.refuse(422, 'priority_out_of_range', format('p_priority is a number from 1 to %s.', case when p_by_user then v_type.user_max_priority else 10 end));
@@ -1039,7 +1091,7 @@ begin
   if p_by_user then
     perform translation_private.check_pace(p_user_id, v_type);
   end if;
-  v_waits := translation_private.check_parents(p_after, p_user_id, p_by_user);
+  v_waits := translation_private.check_parents(p_after, p_user_id, p_by_user, v_options, p_after_names);
 
   v_job.turn_cost := greatest(1, ceil(v_job.content_chars * cardinality(v_items) / 1000.0))::bigint;
   if v_waits then
@@ -1078,11 +1130,13 @@ begin
   insert into public.translation_credit_ledger (user_id, job_id, item, kind, amount, created_at)
   select p_user_id, v_job.id, item, 'reserve', v_prices[n], v_now
   from unnest(v_items) with ordinality as i (item, n) where v_prices[n] > 0;
-  insert into public.translation_job_dependencies (child_id, parent_id)
-  select distinct v_job.id, parent from unnest(p_after) as parent;
+  insert into public.translation_job_dependencies (child_id, parent_id, after_failure, name)
+  select distinct on (a.parent) v_job.id, a.parent, translation_private.after_failure(v_options, a.parent, a.name), a.name
+  from unnest(p_after, p_after_names) as a (parent, name) where a.parent is not null order by a.parent;
+  perform translation_private.add_invalidation(v_job);
   return translation_private.without_content(v_job);
 end $$;
-comment on function translation_private.add_job(boolean, uuid, text, jsonb, text[], text, text, int, jsonb, text, timestamptz, text, text, text, jsonb, uuid[], uuid) is
+comment on function translation_private.add_job(boolean, uuid, text, jsonb, text[], text, text, int, jsonb, text, timestamptz, text, text, text, jsonb, uuid[], uuid, text[]) is
   'The one way a job is made: checks, price and reservation, items, dependencies, in one transaction.';
 
 create or replace function translation_private.create_job(
@@ -1178,6 +1232,7 @@ begin
     new.source_language := translation_private.canonical_language(new.source_language);
   end if;
   perform translation_private.check_options(new.job_type, new.options);
+  perform translation_private.check_kind(new.job_type, new.content, coalesce(new.target_languages, array['run']), new.options);
   new.credits_reserved := 0;
   new.credits_consumed := 0;
   new.credits_refunded := 0;
@@ -1204,6 +1259,7 @@ begin
   insert into public.translation_job_items (job_id, item, position, user_id)
   select new.id, item, n, new.user_id
   from unnest(coalesce(new.target_languages, array['run'])) with ordinality as i (item, n);
+  perform translation_private.add_invalidation(new);
   return null;
 end $$;
 comment on function translation_private.add_typed_items() is 'Makes the items of a hand-typed row.';
@@ -1236,6 +1292,11 @@ create or replace trigger translation_jobs_status_by_hand
 -- statement once, often while the tables are empty, and would keep a sequential scan or a hash join for life;
 -- a call's batch is small and the tables are large, always. And no jit: on Postgres before 18 a plan that must
 -- use what was switched off all the same costs so much on paper that it would be compiled.
+
+create or replace function translation_private.lease_of(p_lease_ms int) returns interval
+language sql immutable set search_path = ''
+as $$ select make_interval(secs => case when p_lease_ms is not null then least(greatest(p_lease_ms, 1000), 3600000) end / 1000.0) $$;
+comment on function translation_private.lease_of(int) is 'How long a lease is that somebody asks for: a second to an hour. Null for null.';
 
 -- Due jobs become pending: a statement of its own on its own index, bounded, for the types somebody takes.
 create or replace function translation_private.promote(p_job_types text[], p_limit int, p_now timestamptz) returns int
@@ -1332,49 +1393,60 @@ comment on function translation_private.next_floor(jsonb, jsonb, xid8, timestamp
 
 -- The first p_limit waiting jobs, locked: priority by priority, within one the types by turn. The heads of each type
 -- tell how many to take of which; then those are locked, type by type. Locking while looking would lock p_limit rows
--- of every type and hide them from other workers.
-create or replace function translation_private.pick(p_job_types text[], p_limit int, p_safe jsonb)
+-- of every type and hide them from other workers. Of a type in p_room no more than that many.
+drop function if exists translation_private.pick(text[], int, jsonb);  -- before p_room
+create or replace function translation_private.pick(p_job_types text[], p_limit int, p_safe jsonb, p_room jsonb default null)
 returns table (place tid, lane text, turn bigint)
 language plpgsql set search_path = ''
 as $$
 declare
   v_left int := p_limit;
-  v_found int;
+  v_room jsonb := p_room;
+  v_places tid[];
+  v_lanes text[];
+  v_turns bigint[];
 begin
   for v_priority in reverse 10..1 loop
-    return query
+    exit when v_left <= 0;
     with wanted as (
-      select w.job_type, w.job_type || ' ' || v_priority as lane, coalesce((p_safe ->> (w.job_type || ' ' || v_priority))::bigint, 0) as floor
+      select w.job_type, w.job_type || ' ' || v_priority as lane, coalesce((p_safe ->> (w.job_type || ' ' || v_priority))::bigint, 0) as floor,
+        case when v_room ? w.job_type then least(v_left, greatest(0, (v_room ->> w.job_type)::int)) else v_left end as room
       from unnest(p_job_types) as w (job_type)
     ), heads as (
       select head.job_type from wanted
       cross join lateral (
         select j.job_type, j.turn, j.seq from public.translation_jobs j
         where j.job_type = wanted.job_type and j.status = 'pending' and j.priority = v_priority and j.turn >= wanted.floor
-        order by j.turn, j.seq limit v_left) as head
+        order by j.turn, j.seq limit wanted.room) as head
       order by head.turn, head.seq limit v_left
     ), share as (
       select heads.job_type, count(*) as places from heads group by heads.job_type
     )
-    select job.place, wanted.lane, job.turn from share
+    select array_agg(job.place), array_agg(wanted.lane), array_agg(job.turn) into v_places, v_lanes, v_turns
+    from share
     join wanted on wanted.job_type = share.job_type
     cross join lateral (
       select j.ctid as place, j.turn from public.translation_jobs j
       where j.job_type = wanted.job_type and j.status = 'pending' and j.priority = v_priority and j.turn >= wanted.floor
       order by j.turn, j.seq limit share.places
       for no key update skip locked) as job;
-    get diagnostics v_found = row_count;
-    v_left := v_left - v_found;
-    exit when v_left = 0;
+    continue when v_places is null;
+    return query select p.place, p.lane, p.turn from unnest(v_places, v_lanes, v_turns) as p (place, lane, turn);
+    v_left := v_left - cardinality(v_places);
+    if v_room is not null then
+      select jsonb_object_agg(r.key, r.value::int - (select count(*) from unnest(v_lanes) as l (lane) where l.lane = r.key || ' ' || v_priority))
+      into v_room from jsonb_each_text(v_room) as r;
+    end if;
   end loop;
 end $$;
-comment on function translation_private.pick(text[], int, jsonb) is
-  'Locks up to p_limit waiting jobs in the order of the claim and says where they lie: valid until this transaction changes them.';
+comment on function translation_private.pick(text[], int, jsonb, jsonb) is
+  'Locks up to p_limit waiting jobs in the order of the claim and says where they lie: valid until this transaction changes them. p_room: {"type": at most so many of it}.';
 
 drop function if exists public.claim_translation_jobs(text, int, int, text[], uuid, text);  -- before p_floor
+drop function if exists public.claim_translation_jobs(text, int, int, text[], uuid, text, jsonb);  -- before p_terms
 create or replace function public.claim_translation_jobs(
   p_worker_id text, p_limit int, p_lease_ms int, p_job_types text[], p_claim_id uuid, p_found_by text default 'poll',
-  p_floor jsonb default null)
+  p_floor jsonb default null, p_terms jsonb default null)
 returns setof jsonb
 language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
   set plan_cache_mode = force_generic_plan
@@ -1383,10 +1455,11 @@ declare
   v_now timestamptz := translation_private.clock();
   v_all_seen_to xid8 := pg_snapshot_xmin(pg_current_snapshot());
   v_limit int := least(greatest(coalesce(p_limit, 0), 0), 500);
-  v_lease interval := make_interval(secs => least(greatest(coalesce(p_lease_ms, 30000), 1000), 3600000) / 1000.0);
+  v_lease interval := translation_private.lease_of(coalesce(p_lease_ms, 30000));
   v_found_by text := case when p_found_by in ('changes', 'broadcast', 'catch_up', 'timer', 'poll') then p_found_by else 'poll' end;
   v_safe jsonb := case when (p_floor ->> 'until')::timestamptz > v_now then nullif(p_floor -> 'safe', '{}') end;
   v_floor jsonb := p_floor;
+  v_room jsonb := (select jsonb_object_agg(t.key, (t.value ->> 'limit')::int) from jsonb_each(p_terms) as t where t.value ? 'limit');
   v_places tid[];
   v_reached jsonb;
   v_turn bigint;
@@ -1406,7 +1479,7 @@ begin
 
   loop
     with picked as materialized (
-      select * from translation_private.pick(p_job_types, v_limit, v_safe)
+      select * from translation_private.pick(p_job_types, v_limit, v_safe, v_room)
     ), lanes as (
       select picked.lane, jsonb_build_array(min(picked.turn), max(picked.turn)) as turns from picked group by picked.lane
     )
@@ -1425,10 +1498,12 @@ begin
     set status = 'processing', revision = j.revision + 1, worker_id = p_worker_id, found_by = v_found_by, deliveries = j.deliveries + 1,
         started_at = coalesce(j.started_at, v_now), updated_at = v_now
     where j.ctid = any (v_places)
-    returning j.id, nextval('translation_private.claim_token') as token, j.deliveries, j.ready_at
+    returning j.id, nextval('translation_private.claim_token') as token, j.deliveries, j.ready_at,
+      case when p_terms is null then v_lease
+           else coalesce(translation_private.lease_of((p_terms -> j.job_type ->> 'lease_ms')::int), v_lease) end as lease
   ), claim as (
     insert into public.translation_job_claims (job_id, token, claim_id, worker_id, claimed_at, lease_until)
-    select taken.id, taken.token, p_claim_id, p_worker_id, v_now, v_now + v_lease from taken
+    select taken.id, taken.token, p_claim_id, p_worker_id, v_now, v_now + taken.lease from taken
   )
   insert into public.translation_job_attempts (job_id, token, delivery, worker_id, claim_id, found_by, found_ms, started_at)
   select taken.id, taken.token, taken.deliveries, p_worker_id, p_claim_id, v_found_by,
@@ -1443,8 +1518,8 @@ begin
   select case held.n when 1 then held.job || jsonb_build_object('floor', v_floor) else held.job end
   from translation_private.claimed(p_worker_id, p_claim_id, v_now) with ordinality as held (job, n);
 end $$;
-comment on function public.claim_translation_jobs(text, int, int, text[], uuid, text, jsonb) is
-  'Takes up to p_limit jobs, the fairest first, each with a fresh token. The same p_claim_id again returns what the first call took and still holds. p_floor: what the first job of the last answer said under floor, or null.';
+comment on function public.claim_translation_jobs(text, int, int, text[], uuid, text, jsonb, jsonb) is
+  'Takes up to p_limit jobs, the fairest first, each with a fresh token. The same p_claim_id again returns what the first call took and still holds. p_floor: what the first job of the last answer said under floor, or null. p_terms: {"type": {"limit": at most so many of it, "lease_ms": a lease of its own}}, both optional.';
 
 -- Deploy or shutdown: back to the front of the queue, nothing counted.
 create or replace function public.release_translation_jobs(p_worker_id text, p_leases jsonb) returns int
@@ -1733,7 +1808,7 @@ end $$;
 comment on function translation_private.close_items(uuid[], text, jsonb, timestamptz) is 'Ends the open items of some jobs as failed or cancelled, with their refunds.';
 
 -- The job rows after their items changed: sums, state, and the end of the claim when nothing is left to do.
-create or replace function translation_private.settle_jobs(p_job_ids uuid[], p_now timestamptz) returns void
+create or replace function translation_private.settle_rows(p_job_ids uuid[], p_now timestamptz) returns uuid[]
 language plpgsql set search_path = ''
 as $$
 declare
@@ -1799,12 +1874,27 @@ begin
   if v_retrying is not null then
     perform translation_private.announce('ready', v_retrying[1], greatest(v_due_ms, 0), cardinality(v_retrying));
   end if;
-  if v_finished is not null then
-    perform translation_private.settle_children(v_finished, p_now);
-  end if;
+  return v_finished;
+end $$;
+comment on function translation_private.settle_rows(uuid[], timestamptz) is
+  'Brings job rows in line with their items; ends claim and attempt when the run or the job is over. Returns the jobs that have ended.';
+
+-- Generation by generation, in a loop: a call for each would end at the stack's depth in a chain of hundreds.
+create or replace function translation_private.settle_jobs(p_job_ids uuid[], p_now timestamptz) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_ids uuid[] := p_job_ids;
+begin
+  loop
+    v_ids := translation_private.settle_rows(v_ids, p_now);
+    exit when v_ids is null;
+    v_ids := translation_private.move_children(v_ids, p_now);
+    exit when v_ids is null;
+  end loop;
 end $$;
 comment on function translation_private.settle_jobs(uuid[], timestamptz) is
-  'Brings job rows in line with their items; ends claim and attempt when the run or the job is over.';
+  'Brings jobs in line with their items, and with them whatever waits for those that have ended.';
 
 create or replace function translation_private.start_children(p_job_ids uuid[], p_now timestamptz) returns void
 language plpgsql set search_path = ''
@@ -1825,12 +1915,12 @@ as $$
 begin
   perform translation_private.close_items(p_job_ids, 'cancelled',
     '{"class": "bad_request", "message": "A job it waited for did not complete."}', p_now);
-  perform translation_private.settle_jobs(p_job_ids, p_now);
 end $$;
-comment on function translation_private.cancel_children(uuid[], timestamptz) is 'Blocked jobs whose parent did not complete: cancelled and refunded.';
+comment on function translation_private.cancel_children(uuid[], timestamptz) is
+  'Items of blocked jobs whose parent did not complete: cancelled and refunded. The caller settles the jobs.';
 
 -- Children of jobs that have ended: unblocked when every parent completed, cancelled when one did not.
-create or replace function translation_private.settle_children(p_parent_ids uuid[], p_now timestamptz) returns void
+create or replace function translation_private.move_children(p_parent_ids uuid[], p_now timestamptz) returns uuid[]
 language plpgsql set search_path = ''
 as $$
 declare
@@ -1855,8 +1945,10 @@ begin
   if v_cancel is not null then
     perform translation_private.cancel_children(v_cancel, p_now);
   end if;
+  return v_cancel;
 end $$;
-comment on function translation_private.settle_children(uuid[], timestamptz) is 'What waits for jobs that have just ended: starts, or is cancelled and refunded.';
+comment on function translation_private.move_children(uuid[], timestamptz) is
+  'What waits for jobs that have just ended: starts, or its items are cancelled and refunded. Returns the jobs that are to be settled then.';
 
 -- A parent that is deleted before its end (its user was) did not complete: what waits for it must not wait for
 -- ever. The trigger's name makes it fire before the foreign keys' own, while the edges still stand; a child that
@@ -1876,6 +1968,7 @@ begin
   perform translation_private.lock_jobs(v_cancel || v_run);
   if v_cancel is not null then
     perform translation_private.cancel_children(v_cancel, v_now);
+    perform translation_private.settle_jobs(v_cancel, v_now);
   end if;
   select array_agg(c.id) into v_run from public.translation_jobs c
   where c.id = any (v_run) and c.status = 'blocked' and not exists (
@@ -1923,6 +2016,27 @@ as $$ select translation_private.cancel_job(p_job_id) $$;
 comment on function public.cancel_translation_job(uuid) is
   'Final at once: unfinished items are refunded, finished ones kept and paid. A job that has ended is returned unchanged.';
 
+-- What a repeated job waits for: the parents of the first one, or what repeats those of them that did not complete.
+create or replace function translation_private.parents_again(p_job_id uuid, p_user_id uuid)
+returns table (parents uuid[], names text[], after_failure jsonb) language sql stable set search_path = ''
+as $$
+  with recursive again as (
+    select d.parent_id as first, d.parent_id as id, d.name, d.after_failure, 0 as nth
+    from public.translation_job_dependencies d where d.child_id = p_job_id
+    union all
+    select a.first, next.id, a.name, a.after_failure, a.nth + 1
+    from again a join public.translation_jobs p on p.id = a.id and p.status in ('failed', 'cancelled')
+    join public.translation_jobs next on next.retry_of = a.id
+  ), latest as (
+    select distinct on (a.first) a.id, a.name, a.after_failure from again a order by a.first, a.nth desc
+  )
+  select array_agg(l.id order by l.id), array_agg(l.name order by l.id), jsonb_object_agg(l.id, l.after_failure) filter (where l.after_failure <> 'cancel')
+  from latest l join public.translation_jobs p on p.id = l.id
+  where p_user_id is null or p.user_id = p_user_id
+$$;
+comment on function translation_private.parents_again(uuid, uuid) is
+  'Parents for the retry of a job, with their names and what an option says of them; with a user only his own.';
+
 create or replace function translation_private.retry_job(p_job_id uuid) returns public.translation_jobs
 language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
@@ -1931,6 +2045,7 @@ declare
   v_job public.translation_jobs;
   v_again public.translation_jobs;
   v_items text[];
+  v_after record;
 begin
   -- No lock on a job yet: the advisory lock that orders two retries must come before every row lock.
   perform pg_advisory_xact_lock(hashtextextended('translation retry ' || p_job_id, 0));
@@ -1950,9 +2065,12 @@ begin
   if v_items is null then
     perform translation_private.refuse(409, 'nothing_to_retry', 'Every item of the job completed: there is nothing to repeat.');
   end if;
+  select * into v_after from translation_private.parents_again(p_job_id, v_user);
   return translation_private.add_job(
     v_user is not null, v_job.user_id, v_job.job_type, v_job.content, v_items, v_job.source_language, v_job.content_kind,
-    case when v_user is null then v_job.priority end, v_job.options, null, null, v_job.correlation_id, v_job.subject, v_job.title, v_job.metadata, null, p_job_id);
+    case when v_user is null then v_job.priority end,
+    (v_job.options - 'after_failure') || case when v_after.after_failure is null then '{}' else jsonb_build_object('after_failure', v_after.after_failure) end,
+    null, null, v_job.correlation_id, v_job.subject, v_job.title, v_job.metadata, v_after.parents, p_job_id, v_after.names);
 end $$;
 comment on function translation_private.retry_job(uuid) is 'Definer, because users have no write grant; checks that the job is the caller''s.';
 
@@ -1960,7 +2078,7 @@ create or replace function public.retry_translation_job(p_job_id uuid) returns p
 language sql set search_path = ''
 as $$ select translation_private.retry_job(p_job_id) $$;
 comment on function public.retry_translation_job(uuid) is
-  'One new job for the failed and cancelled items of a job that has ended. Calling it again returns the same new job.';
+  'One new job for the failed and cancelled items of a job that has ended. Calling it again returns the same new job. What waited for others waits for what repeats those.';
 
 -- ======== 09_rescue
 
@@ -2040,7 +2158,7 @@ language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjo
 as $$
 declare
   v_now timestamptz := translation_private.clock();
-  v_lease interval := make_interval(secs => least(greatest(coalesce((p_report ->> 'lease_ms')::int, 30000), 1000), 3600000) / 1000.0);
+  v_lease interval := translation_private.lease_of(coalesce((p_report ->> 'lease_ms')::int, 30000));
   v_leases jsonb := coalesce(p_report -> 'leases', '[]');
   v_types text[] := array(select jsonb_array_elements_text(coalesce(p_report -> 'job_types', '[]')));
   v_rescued int;
@@ -2081,12 +2199,13 @@ begin
   if jsonb_array_length(coalesce(p_report -> 'progress', '[]')) > 0 then
     perform translation_private.write_progress(p_worker_id, p_report -> 'progress', v_now);
   end if;
-  update public.translation_job_claims c set lease_until = v_now + v_lease
-  where c.job_id in (
-    select held.job_id from public.translation_job_claims held
-    join jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint) on l.job_id = held.job_id and l.token = held.token
+  update public.translation_job_claims c set lease_until = v_now + coalesce(translation_private.lease_of(mine.lease_ms), v_lease)
+  from (
+    select held.job_id, l.lease_ms from public.translation_job_claims held
+    join jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint, lease_ms int) on l.job_id = held.job_id and l.token = held.token
     where held.worker_id = p_worker_id
-    order by held.job_id for no key update of held skip locked);
+    order by held.job_id for no key update of held skip locked) as mine
+  where c.job_id = mine.job_id;
   select jsonb_agg(jsonb_build_object('job_id', l.job_id, 'cancelled', coalesce(j.status = 'cancelled', false))) into v_gone
   from jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint)
   left join public.translation_jobs j on j.id = l.job_id
@@ -2102,8 +2221,12 @@ begin
     select id from public.translation_workers where last_seen_at < v_now - interval '1 day'
     limit 20 for update skip locked);
 
+  perform translation_private.roll_up(v_now);
   return jsonb_build_object(
     'schema_version', translation_private.schema_version(),
+    'unknown_types', (
+      select jsonb_agg(h.job_type) from jsonb_array_elements_text(coalesce(p_report -> 'handlers', '[]')) as h (job_type)
+      where not exists (select from public.translation_job_types t where t.name = h.job_type)),
     'lost', coalesce((select jsonb_agg(g -> 'job_id') from jsonb_array_elements(v_gone) as g where not (g -> 'cancelled')::boolean), '[]'),
     'cancelled', coalesce((select jsonb_agg(g -> 'job_id') from jsonb_array_elements(v_gone) as g where (g -> 'cancelled')::boolean), '[]'),
     'waiting', exists (
@@ -2118,6 +2241,7 @@ begin
     'next_rescue_ms', (
       select greatest(0, translation_private.as_ms(c.lease_until - v_now)) from public.translation_job_claims c
       where c.worker_id <> p_worker_id order by c.lease_until limit 1),
+    'chores_ms', translation_private.chores_ms(v_now),
     'rescued', v_rescued, 'promoted', v_promoted,
     'workers', (select count(*) from public.translation_workers where last_seen_at > v_now - interval '90 seconds' and mode <> 'stopping'));
 end $$;
@@ -2235,6 +2359,7 @@ comment on function public.recall_translation_glossary(text, uuid, bigint, text[
 --
 -- Callers: users under row level security (invoker), the worker's stream (service_role).
 
+-- Parents and children are named only if they are of the same user: the stream reads as the owner and hands on to users.
 -- By id and column by column: a row that is handed on whole would bring its source along, out of TOAST, only to drop it.
 create or replace function translation_private.job_document(p_job_id uuid) returns jsonb
 language sql stable set search_path = '' set enable_seqscan = off set jit = off
@@ -2253,6 +2378,16 @@ as $$
     'as_of', translation_private.clock(),
     'retried_by', case when j.completed_at is not null then (
       select again.id from public.translation_jobs again where again.retry_of = j.id) end,
+    'parents', coalesce((
+      select jsonb_agg(jsonb_build_object('id', p.id, 'name', d.name, 'title', p.title, 'job_type', p.job_type, 'status', p.status,
+        'failed_items', p.failed_items) order by p.seq)
+      from (select e.parent_id, e.name from public.translation_job_dependencies e where e.child_id = j.id limit 50) as d
+      join public.translation_jobs p on p.id = d.parent_id and p.user_id is not distinct from j.user_id), '[]'),
+    'children', coalesce((
+      select jsonb_agg(jsonb_build_object('id', c.id, 'title', c.title, 'job_type', c.job_type, 'status', c.status,
+        'failed_items', c.failed_items) order by c.seq)
+      from (select e.child_id from public.translation_job_dependencies e where e.parent_id = j.id limit 50) as d
+      join public.translation_jobs c on c.id = d.child_id and c.user_id is not distinct from j.user_id), '[]'),
     'items', coalesce((
       select jsonb_agg(jsonb_build_object(
         'item', i.item, 'status', i.status, 'attempts', i.attempts, 'warnings', i.warnings, 'error', i.error,
@@ -2606,6 +2741,747 @@ begin
   end loop;
 end $do$;
 
+-- ======== 12_chains
+
+-- 12_chains: jobs that wait for each other, made in one call, and what a step gets from those before it.
+--
+-- Callers: service_role, cron and the SQL editor (enqueue), workers (parents).
+-- Locks: the advisory locks of all users and keys named, in their order; then parents outside the chain, by id; then as
+-- one enqueue after the other. A parent is always made before what waits for it.
+-- SQLSTATE: PT404 job_not_found, PT422 jobs_malformed, chain_cycle, chain_name_unknown, chain_name_repeated, parents_too_many.
+
+-- One message for many jobs made in one transaction, as the trigger would send one for each statement.
+create or replace function translation_private.announce_made(p_job_ids uuid[], p_now timestamptz) returns void
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+  v_jobs int;
+  v_due_at timestamptz;
+begin
+  select count(*)::int, min(case j.status when 'pending' then p_now else j.run_at end) into v_jobs, v_due_at
+  from public.translation_jobs j where j.id = any (p_job_ids) and j.status in ('pending', 'scheduled');
+  if v_jobs > 0 then
+    perform translation_private.announce('ready', p_job_ids[1], greatest(0, translation_private.as_ms(v_due_at - p_now)), v_jobs);
+  end if;
+end $$;
+comment on function translation_private.announce_made(uuid[], timestamptz) is 'Tells workers once of all these jobs that are, or will be, to be done.';
+
+-- Steps are numbers here: their places in the call. An edge is a step and one that comes before it.
+create or replace function translation_private.chain_order(p_names text[], p_steps int[], p_befores int[]) returns int[]
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  v_order int[];
+  v_open int[];
+  v_next int := 1;
+  v_step int;
+begin
+  select array_agg(coalesce(e.befores, 0) order by s.n),
+         coalesce(array_agg(s.n order by s.n) filter (where e.befores is null), '{}')
+  into v_open, v_order
+  from generate_series(1, cardinality(p_names)) as s (n)
+  left join (select step, count(*)::int as befores from unnest(p_steps) as step group by step) as e on e.step = s.n;
+  while v_next <= cardinality(v_order) loop
+    for v_step in
+      select e.step from unnest(p_steps, p_befores) as e (step, before) where e.before = v_order[v_next] order by e.step
+    loop
+      v_open[v_step] := v_open[v_step] - 1;
+      if v_open[v_step] = 0 then
+        v_order := v_order || v_step;
+      end if;
+    end loop;
+    v_next := v_next + 1;
+  end loop;
+  if cardinality(v_order) < cardinality(p_names) then
+    perform translation_private.refuse(422, 'chain_cycle', format('These jobs wait for each other: %s.', (
+      select string_agg(left(p_names[s.n], 40), ', ' order by s.n) from (
+        select n from generate_series(1, cardinality(p_names)) as n where n <> all (v_order) limit 10) as s)));
+  end if;
+  return v_order;
+end $$;
+comment on function translation_private.chain_order(text[], int[], int[]) is 'The steps of a chain, each after those it waits for. Refuses a circle.';
+
+create or replace function translation_private.check_chain(p_jobs jsonb) returns void
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_name text;
+begin
+  if jsonb_typeof(p_jobs) is distinct from 'array' or jsonb_array_length(p_jobs) not between 1 and 500
+     or exists (select from jsonb_array_elements(p_jobs) as e where jsonb_typeof(e.value) <> 'object')
+     or exists (
+       select from jsonb_to_recordset(p_jobs) as e (p_name text)
+       where e.p_name is null or char_length(e.p_name) not between 1 and 100) then
+    perform translation_private.refuse(422, 'jobs_malformed',
+      'p_jobs is an array of 1 to 500 objects, each with a p_name of 1 to 100 characters and the arguments of enqueue_translation_job.');
+  end if;
+  if (select sum(coalesce(cardinality(e.p_after_names), 0) + coalesce(cardinality(e.p_after), 0))
+      from jsonb_to_recordset(p_jobs) as e (p_after_names text[], p_after uuid[])) > 5000 then
+    perform translation_private.refuse(422, 'parents_too_many', 'The jobs of a chain may name 5000 parents at most, all together.');
+  end if;
+  select e.p_name into v_name from jsonb_to_recordset(p_jobs) as e (p_name text) group by e.p_name having count(*) > 1 limit 1;
+  if found then
+    perform translation_private.refuse(422, 'chain_name_repeated', format('Two jobs of the chain are called %s: give each a name of its own.', left(v_name, 100)));
+  end if;
+  select after into v_name from jsonb_to_recordset(p_jobs) as e (p_after_names text[]), unnest(e.p_after_names) as after
+  where after is null or after not in (select c.p_name from jsonb_to_recordset(p_jobs) as c (p_name text)) limit 1;
+  if found then
+    perform translation_private.refuse(422, 'chain_name_unknown', format('No job of the chain is called %s.', coalesce(left(v_name, 100), 'null')));
+  end if;
+end $$;
+comment on function translation_private.check_chain(jsonb) is 'Refuses what is no chain, before anything of it is made.';
+
+-- All locks that the jobs of a chain will take, in the order in which every other call takes them.
+create or replace function translation_private.lock_chain(p_jobs jsonb) returns void
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+  v_owner text;
+begin
+  for v_owner in
+    select coalesce(e.p_user_id::text, e.p_idempotency_key) as owner
+    from jsonb_to_recordset(p_jobs) as e (p_user_id uuid, p_idempotency_key text)
+    where coalesce(e.p_user_id::text, e.p_idempotency_key) is not null
+    group by e.p_user_id, owner order by e.p_user_id, owner
+  loop
+    perform pg_advisory_xact_lock(hashtextextended('translation ' || v_owner, 0));
+  end loop;
+  perform from public.translation_jobs j
+  where j.id in (select parent from jsonb_to_recordset(p_jobs) as e (p_after uuid[]), unnest(e.p_after) as parent)
+  order by j.id for share;
+end $$;
+comment on function translation_private.lock_chain(jsonb) is 'Locks the users and keys of a chain, then the parents outside it.';
+
+create or replace function public.enqueue_translation_chain(p_jobs jsonb) returns jsonb
+language plpgsql set search_path = ''
+as $$
+declare
+  v_names text[];
+  v_steps int[];
+  v_befores int[];
+  v_order int[];
+  v_step int;
+  v_entry record;
+  v_job public.translation_jobs;
+  v_ids uuid[];
+  v_made jsonb := jsonb_build_object();
+begin
+  perform translation_private.check_chain(p_jobs);
+  select array_agg(e.job ->> 'p_name' order by e.n) into v_names from jsonb_array_elements(p_jobs) with ordinality as e (job, n);
+  select array_agg(edge.step), array_agg(edge.before) into v_steps, v_befores
+  from (
+    select distinct e.n::int as step, array_position(v_names, after) as before
+    from jsonb_array_elements(p_jobs) with ordinality as e (job, n)
+    cross join lateral jsonb_to_record(e.job) as r (p_after_names text[])
+    cross join lateral unnest(r.p_after_names) as after) as edge;
+  v_order := translation_private.chain_order(v_names, coalesce(v_steps, '{}'), coalesce(v_befores, '{}'));
+  perform translation_private.lock_chain(p_jobs);
+
+  v_ids := array_fill(null::uuid, array[cardinality(v_names)]);
+  perform set_config('translation.announce', 'later', true);
+  foreach v_step in array v_order loop
+    select * into v_entry from jsonb_to_record(p_jobs -> v_step - 1) as (
+      p_job_type text, p_content jsonb, p_items text[], p_user_id uuid, p_source_language text, p_content_kind text, p_priority int,
+      p_options jsonb, p_idempotency_key text, p_run_at timestamptz, p_correlation_id text, p_subject text, p_title text,
+      p_metadata jsonb, p_after uuid[], p_after_names text[]);
+    v_job := translation_private.add_job(
+      false, v_entry.p_user_id, v_entry.p_job_type, v_entry.p_content, v_entry.p_items, v_entry.p_source_language,
+      coalesce(v_entry.p_content_kind, 'text'), v_entry.p_priority, v_entry.p_options, v_entry.p_idempotency_key, v_entry.p_run_at,
+      v_entry.p_correlation_id, v_entry.p_subject, coalesce(v_entry.p_title, v_names[v_step]), v_entry.p_metadata,
+      array(select v_ids[array_position(v_names, after)] from unnest(v_entry.p_after_names) with ordinality as a (after, n) order by n) || v_entry.p_after,
+      null, v_entry.p_after_names);
+    v_ids[v_step] := v_job.id;
+    v_made := v_made || jsonb_build_object(v_names[v_step], to_jsonb(v_job) - array['content', 'request_hash']);
+  end loop;
+  perform set_config('translation.announce', '', true);
+  perform translation_private.announce_made(v_ids, translation_private.clock());
+  return v_made;
+end $$;
+comment on function public.enqueue_translation_chain(jsonb) is
+  'Up to 500 jobs that wait for each other, all or none: objects with the arguments of enqueue_translation_job, a p_name, and p_after_names. In any order. Returns {name: job}.';
+
+-- What a step gets from those before it. Results travel with it up to a megabyte a page, the smallest first; a larger one
+-- is named, and is read by itself with get_translation_result. Sizes as stored are looked at first: what is left out is not unpacked.
+create or replace function public.get_translation_parents(p_job_id uuid, p_after_seq bigint default 0) returns jsonb
+language plpgsql stable set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+  v_most constant int := 1048576;
+  v_page jsonb;
+begin
+  if not exists (select from public.translation_jobs where id = p_job_id) then
+    perform translation_private.refuse(404, 'job_not_found', 'There is no such job.');
+  end if;
+  with parent as materialized (
+    select p.id, p.seq, p.job_type, p.title, p.subject, p.status, p.error, d.name
+    from public.translation_job_dependencies d join public.translation_jobs p on p.id = d.parent_id
+    where d.child_id = p_job_id and p.seq > p_after_seq order by p.seq limit 50
+  ), stored as materialized (
+    select i.job_id, i.item, p.seq, i.position, coalesce(pg_column_size(i.result), 0) as bytes
+    from parent p join public.translation_job_items i on i.job_id = p.id
+  ), close as materialized (
+    select s.job_id, s.item, s.seq, s.position,
+      sum(s.bytes) filter (where s.bytes <= v_most) over (order by s.bytes, s.seq, s.position) <= v_most and s.bytes <= v_most as here
+    from stored s
+  ), weighed as materialized (
+    select c.job_id, c.item, c.seq, c.position, i.status, i.error, case when c.here then i.result end as result, c.here,
+      case when c.here then coalesce(octet_length(i.result::text), 0) else v_most + 1 end as bytes
+    from close c join public.translation_job_items i on i.job_id = c.job_id and i.item = c.item
+  ), fitting as (
+    select w.*, w.bytes <= v_most and sum(w.bytes) filter (where w.bytes <= v_most) over (order by w.bytes, w.seq, w.position) <= v_most as fits
+    from weighed w
+  ), item as (
+    select f.job_id, jsonb_agg(
+      jsonb_build_object('item', f.item, 'status', f.status, 'error', f.error, 'result', case when f.fits then f.result end,
+        'has_more', f.status = 'completed' and not f.fits) order by f.position) as items
+    from fitting f group by f.job_id
+  )
+  select jsonb_agg(jsonb_build_object(
+      'id', p.id, 'seq', p.seq, 'name', p.name, 'job_type', p.job_type, 'title', p.title, 'subject', p.subject,
+      'status', p.status, 'error', p.error, 'items', coalesce(item.items, '[]')) order by p.seq)
+  into v_page from parent p left join item on item.job_id = p.id;
+  return coalesce(v_page, '[]');
+end $$;
+comment on function public.get_translation_parents(uuid, bigint) is
+  'The jobs this one came after, oldest first, 50 a call, with their items and results: [{id, seq, name, job_type, title, subject, status, error, items: [{item, status, error, result, has_more}]}]. A megabyte of results a call; where has_more is true, get_translation_result has it.';
+
+-- ======== 12_intake
+
+-- 12_intake: jobs out of Supabase Queues (pgmq).
+--
+-- Callers: service_role, cron and the SQL editor; workers through do_translation_chores.
+-- A message is read, becomes a job and is archived in one transaction, so each becomes exactly one: before the commit
+-- nothing has happened to it, and after it the message is gone from the queue. The job's idempotency key is
+-- pgmq:<queue>:<msg_id>. A message that cannot become a job is archived too, with the reason kept beside it; one that
+-- met a passing trouble stays. Each in a subtransaction of its own: none holds up the others.
+-- Definer, because a project's own role may use pgmq where service_role was not granted it. Only what is listed in
+-- translation_queues is read.
+-- SQLSTATE: PT404 queue_unknown, PT422 pgmq_missing; of a message: message_malformed, and whatever enqueue refuses.
+
+create table if not exists public.translation_queues (
+  name           text primary key check (char_length(name) between 1 and 100),
+  job_type       text not null references public.translation_job_types (name),
+  message_is     text not null default 'arguments' check (message_is in ('arguments', 'content')),
+  defaults       jsonb not null default '{}' check (jsonb_typeof(defaults) = 'object'),
+  may_name_user  boolean not null default false,
+  worker_seconds int default 10 check (worker_seconds between 1 and 86400),
+  enabled        boolean not null default true,
+  description    text
+);
+create index if not exists translation_queues_of_type on public.translation_queues (job_type);
+comment on table public.translation_queues is 'Queues of pgmq whose messages become jobs.';
+comment on column public.translation_queues.name is 'The queue''s name in pgmq.';
+comment on column public.translation_queues.job_type is 'What its messages become.';
+comment on column public.translation_queues.message_is is 'arguments: a message is an object with arguments of enqueue_translation_job, without their p_. content: all of it is the content of a job.';
+comment on column public.translation_queues.defaults is 'Arguments that a message does not name itself, e.g. {"items": ["es"], "priority": 3}.';
+comment on column public.translation_queues.may_name_user is 'Whether a message may say whose job it becomes. Only where nobody but your servers may send to the queue.';
+comment on column public.translation_queues.worker_seconds is 'How often workers look into it; null: they do not, because cron does.';
+comment on column public.translation_queues.enabled is 'Off: its messages stay where they are.';
+comment on column public.translation_queues.description is 'For people.';
+
+create table if not exists public.translation_queue_refusals (
+  queue      text not null,
+  msg_id     bigint not null,
+  word       text not null,
+  message    text,
+  refused_at timestamptz not null,
+  primary key (queue, msg_id)
+);
+create index if not exists translation_queue_refusals_by_time on public.translation_queue_refusals (refused_at);
+comment on table public.translation_queue_refusals is
+  'Messages that could not become jobs. The messages themselves are in the queue''s archive, pgmq.a_<queue>. Kept for 90 days.';
+comment on column public.translation_queue_refusals.queue is 'The queue.';
+comment on column public.translation_queue_refusals.msg_id is 'The message, by its number in the archive.';
+comment on column public.translation_queue_refusals.word is 'The stable word of the refusal.';
+comment on column public.translation_queue_refusals.message is 'What is allowed, in a sentence.';
+comment on column public.translation_queue_refusals.refused_at is 'When.';
+
+create or replace function translation_private.take_message(p_queue public.translation_queues, p_msg_id bigint, p_message jsonb) returns uuid
+language plpgsql set search_path = ''
+as $$
+declare
+  v_fields constant text[] := array['content', 'items', 'user_id', 'source_language', 'content_kind', 'priority', 'options', 'run_at',
+    'correlation_id', 'subject', 'title', 'metadata', 'after'];
+  v_said jsonb := case p_queue.message_is when 'content' then jsonb_build_object('content', p_message) else p_message end;
+  v_unknown text;
+  v_job record;
+begin
+  if jsonb_typeof(v_said) is distinct from 'object' then
+    perform translation_private.refuse(422, 'message_malformed', 'A message of this queue is a JSON object with arguments of enqueue_translation_job.');
+  end if;
+  select key into v_unknown from jsonb_object_keys(v_said) as key where key <> all (v_fields) limit 1;
+  if found then
+    perform translation_private.refuse(422, 'message_malformed',
+      format('%s is no field of a message: it may have %s.', left(v_unknown, 40), array_to_string(v_fields, ', ')));
+  elsif v_said ? 'user_id' and not p_queue.may_name_user then
+    perform translation_private.refuse(422, 'message_malformed', 'Messages of this queue may not name a user: translation_queues.may_name_user is off.');
+  end if;
+  select * into v_job from jsonb_to_record(p_queue.defaults || v_said) as (
+    content jsonb, items text[], user_id uuid, source_language text, content_kind text, priority int, options jsonb, run_at timestamptz,
+    correlation_id text, subject text, title text, metadata jsonb, after uuid[]);
+  return (translation_private.add_job(
+    false, v_job.user_id, p_queue.job_type, v_job.content, v_job.items, v_job.source_language, coalesce(v_job.content_kind, 'text'),
+    v_job.priority, v_job.options, format('pgmq:%s:%s', p_queue.name, p_msg_id), v_job.run_at, v_job.correlation_id, v_job.subject,
+    v_job.title, v_job.metadata, v_job.after)).id;
+end $$;
+comment on function translation_private.take_message(public.translation_queues, bigint, jsonb) is 'One message becomes a job; refuses what cannot.';
+
+create or replace function translation_private.pgmq() returns text
+language sql stable set search_path = ''
+as $$ select n.nspname::text from pg_catalog.pg_namespace n where n.nspname = 'pgmq' $$;
+comment on function translation_private.pgmq() is 'The schema of pgmq, or null where the project has none.';
+
+create or replace function translation_private.read_queue(p_queue text, p_limit int)
+returns setof jsonb language plpgsql set search_path = ''
+as $$
+declare
+  v_pgmq text := translation_private.pgmq();
+begin
+  if v_pgmq is null then
+    perform translation_private.refuse(422, 'pgmq_missing', 'This project has no pgmq: switch on Queues under Integrations in the dashboard.');
+  end if;
+  -- Hidden for ten seconds: what is not finished in this call is seen again soon.
+  return query execute format(
+    'select jsonb_build_object(''msg_id'', m.msg_id, ''read_ct'', m.read_ct, ''message'', m.message) from %I.read($1, 10, $2) as m order by m.msg_id',
+    v_pgmq)
+  using p_queue, p_limit;
+exception when undefined_table then
+  perform translation_private.refuse(404, 'queue_unknown', format('pgmq has no queue %s: pgmq.create makes it.', left(p_queue, 60)));
+end $$;
+comment on function translation_private.read_queue(text, int) is 'The next messages of a queue, oldest first, locked by this transaction: {msg_id, read_ct, message}.';
+
+create or replace function translation_private.take_queue(p_queue text, p_limit int) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_began constant timestamptz := clock_timestamp();
+  v_now timestamptz := translation_private.clock();
+  v_limit int := least(greatest(coalesce(p_limit, 100), 1), 500);
+  v_queue public.translation_queues;
+  v_next record;
+  v_taken uuid[] := array[]::uuid[];
+  v_pgmq text := translation_private.pgmq();
+  v_read int := 0;
+  v_refused int := 0;
+  v_left int := 0;
+  v_state text;
+  v_word text;
+  v_sentence text;
+begin
+  select * into v_queue from public.translation_queues where name = p_queue;
+  if not found then
+    perform translation_private.refuse(404, 'queue_unknown', format('%s is not in translation_queues.', coalesce(left(p_queue, 60), 'null')));
+  elsif not v_queue.enabled then
+    return jsonb_build_object('queue', v_queue.name, 'read', 0, 'taken', 0, 'refused', 0, 'left', 0, 'more', false);
+  end if;
+  perform set_config('translation.announce', 'later', true);
+  for v_next in
+    select (r ->> 'msg_id')::bigint as msg_id, (r ->> 'read_ct')::int as read_ct, r -> 'message' as message
+    from translation_private.read_queue(v_queue.name, v_limit) as r
+  loop
+    v_read := v_read + 1;
+    if clock_timestamp() > v_began + interval '4 seconds' then
+      v_left := v_left + 1;
+      continue;
+    end if;
+    begin
+      v_taken := v_taken || translation_private.take_message(v_queue, v_next.msg_id, v_next.message);
+    exception when others then
+      get stacked diagnostics v_state = returned_sqlstate, v_word = pg_exception_detail, v_sentence = message_text;
+      -- A lock or the disk: it may work the next time, but not for ever.
+      if v_state !~ '^(PT|22|23|P0)' and v_next.read_ct < 20 then
+        v_left := v_left + 1;
+        continue;
+      end if;
+      insert into public.translation_queue_refusals as r (queue, msg_id, word, message, refused_at)
+      values (v_queue.name, v_next.msg_id, case when v_state like 'PT%' then split_part(v_word, ' ', 1) else 'message_malformed' end,
+              case when v_state like 'PT%' then left(v_sentence, 500) else format('The database could not read it (%s).', v_state) end, v_now)
+      on conflict (queue, msg_id) do update set word = excluded.word, message = excluded.message, refused_at = excluded.refused_at;
+      v_refused := v_refused + 1;
+    end;
+    execute format('select %I.archive($1, $2)', v_pgmq) using v_queue.name, v_next.msg_id;
+  end loop;
+  perform set_config('translation.announce', '', true);
+  perform translation_private.announce_made(v_taken, v_now);
+  return jsonb_build_object('queue', v_queue.name, 'read', v_read, 'taken', cardinality(v_taken), 'refused', v_refused, 'left', v_left,
+    'more', v_read = v_limit);
+end $$;
+comment on function translation_private.take_queue(text, int) is 'Definer, because service_role may not be granted pgmq: reads only queues that the owner has listed.';
+
+create or replace function public.take_translation_queue(p_queue text, p_limit int default 100) returns jsonb
+language sql set search_path = ''
+as $$ select translation_private.take_queue(p_queue, p_limit) $$;
+comment on function public.take_translation_queue(text, int) is
+  'Turns up to p_limit (at most 500) messages of a queue of pgmq into jobs and archives them, in one transaction: {queue, read, taken, refused, left, more}. What cannot become a job is archived too, and explained in translation_queue_refusals.';
+
+-- ======== 12_kinds
+
+-- 12_kinds: what jobs of type sql_functions and http may reach, and what is checked when they are made.
+--
+-- Callers: create and typed rows (the checks), workers (what is allowed now), the owner (the two lists).
+-- An allow-list is the whole permission: a job names a function or an endpoint, never an address. The worker asks again
+-- before each call, so that what was taken off a list is refused from then on.
+-- SQLSTATE: PT422 function_not_allowed, function_unknown, function_too_slow, endpoint_not_allowed, content_invalid,
+-- option_unknown, option_invalid, items_invalid.
+
+-- The time limits that these types came with before there were lists. Nobody can have had jobs of them.
+update public.translation_job_types set item_timeout_seconds = 90
+where name = 'sql_functions' and item_timeout_seconds = 60 and to_regclass('public.translation_sql_functions') is null;
+update public.translation_job_types set item_timeout_seconds = 3600
+where name = 'http' and item_timeout_seconds = 300 and to_regclass('public.translation_http_endpoints') is null;
+
+create table if not exists public.translation_sql_functions (
+  name        text primary key check (name ~ '^[a-z_][a-z0-9_]{0,62}$'),
+  description text,
+  enabled     boolean not null default true,
+  created_at  timestamptz not null default now(),
+  -- All procedures of this script have the word in their names, and none of them is work.
+  constraint translation_sql_functions_none_of_the_queue check (position('translation' in name) = 0)
+);
+comment on table public.translation_sql_functions is
+  'Functions of schema public that jobs of type sql_functions may call, as service_role. Written by the owner only; row level security without a policy is meant.';
+comment on column public.translation_sql_functions.name is 'The function''s name, without schema and arguments. The queue''s own procedures cannot be listed.';
+comment on column public.translation_sql_functions.description is 'For people.';
+comment on column public.translation_sql_functions.enabled is 'Off: refused from now on, also for jobs that wait.';
+comment on column public.translation_sql_functions.created_at is 'When it was listed.';
+
+create table if not exists public.translation_http_endpoints (
+  name            text primary key check (name ~ '^[a-z][a-z0-9_-]{0,62}$'),
+  url             text not null,
+  methods         text[] not null default '{POST}'
+                    check (cardinality(methods) > 0 and methods <@ array['GET', 'POST', 'PUT', 'PATCH', 'DELETE']),
+  timeout_seconds int not null default 300 check (timeout_seconds between 1 and 3600),
+  allow_private   boolean not null default false,
+  enabled         boolean not null default true,
+  description     text,
+  created_at      timestamptz not null default now(),
+  -- A token goes with the call: no plain http over the internet, no password in the address, nothing after the path.
+  constraint translation_http_endpoints_address check (
+    char_length(url) <= 2000 and url ~ '^https?://[^\s/?#@\\]+(/[^\s?#\\]*)?$' and (allow_private or url like 'https:%'))
+);
+comment on table public.translation_http_endpoints is
+  'Addresses that jobs of type http may call. Written by the owner only; tokens and signing secrets stay with the worker. Row level security without a policy is meant.';
+comment on column public.translation_http_endpoints.name is 'What jobs call it, and what HTTP_TOKENS and HTTP_SECRETS of the worker name.';
+comment on column public.translation_http_endpoints.url is 'https address without query; a job may add a path. http only where allow_private is on.';
+comment on column public.translation_http_endpoints.methods is 'Allowed methods; the first is the default.';
+comment on column public.translation_http_endpoints.timeout_seconds is 'How long one call may take. item_timeout_seconds of the type http is the limit above it.';
+comment on column public.translation_http_endpoints.allow_private is 'Whether it may resolve to a private or loopback address. Link-local ones, where clouds keep their credentials, never.';
+comment on column public.translation_http_endpoints.enabled is 'Off: refused from now on, also for jobs that wait.';
+comment on column public.translation_http_endpoints.description is 'For people.';
+comment on column public.translation_http_endpoints.created_at is 'When it was listed.';
+
+-- The owner's `alter function … set statement_timeout`, which the API applies to the whole call.
+create or replace function translation_private.timeout_ms(p_config text[]) returns bigint
+language sql immutable set search_path = ''
+as $$
+  select (part[1]::numeric * case part[2] when 'us' then 0.001 when 's' then 1000 when 'min' then 60000 when 'h' then 3600000
+            when 'd' then 86400000 else 1 end)::bigint
+  from unnest(p_config) as setting, regexp_match(setting, '^statement_timeout=\s*([0-9.]+)\s*(us|ms|s|min|h|d)?\s*$') as part
+$$;
+comment on function translation_private.timeout_ms(text[]) is 'The statement_timeout among the settings of a function, in ms; null without one, 0 for no limit.';
+
+create or replace function public.list_translation_functions(p_names text[] default null)
+returns table (name text, description text, enabled boolean, is_callable boolean, timeout_ms bigint)
+language sql stable set search_path = ''
+as $$
+  select f.name, f.description, f.enabled, coalesce(found.is_callable, false), found.timeout_ms
+  from public.translation_sql_functions f
+  cross join lateral (
+    select bool_or(pg_catalog.has_function_privilege('service_role', p.oid, 'execute')) as is_callable,
+           max(case t.ms when 0 then 9223372036854775807 else t.ms end) as timeout_ms
+    from pg_catalog.pg_proc p cross join lateral (select translation_private.timeout_ms(p.proconfig) as ms) as t
+    where p.proname = f.name::name and p.pronamespace = 'public'::regnamespace and p.prokind = 'f') as found
+  where p_names is null or f.name = any (p_names)
+  order by f.name limit 1000
+$$;
+comment on function public.list_translation_functions(text[]) is
+  'The listed SQL functions (all, or those named): whether service_role may call them, and their own statement_timeout in ms (null: the role''s).';
+
+create or replace function public.list_translation_endpoints(p_names text[] default null)
+returns table (name text, url text, methods text[], timeout_seconds int, allow_private boolean, enabled boolean, description text)
+language sql stable set search_path = ''
+as $$
+  select e.name, e.url, e.methods, e.timeout_seconds, e.allow_private, e.enabled, e.description
+  from public.translation_http_endpoints e
+  where p_names is null or e.name = any (p_names)
+  order by e.name limit 1000
+$$;
+comment on function public.list_translation_endpoints(text[]) is 'The listed endpoints: all, or those named.';
+
+-- The checks of one kind of job, beside those that all have. Every refusal names the cure.
+create or replace function translation_private.check_keys(p_what text, p_object jsonb, p_known text[]) returns void
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  v_unknown text;
+begin
+  if jsonb_typeof(p_object) is distinct from 'object' then
+    perform translation_private.refuse(422, 'content_invalid', format('%s is a JSON object.', p_what));
+  end if;
+  select key into v_unknown from jsonb_object_keys(p_object) as key where key <> all (p_known) limit 1;
+  if found then
+    perform translation_private.refuse(422, 'content_invalid',
+      format('%s has no %s: it takes %s.', p_what, left(v_unknown, 40), array_to_string(p_known, ', ')));
+  end if;
+end $$;
+comment on function translation_private.check_keys(text, jsonb, text[]) is 'Refuses what is no object, and keys it does not have.';
+
+create or replace function translation_private.check_endpoints(p_names text[]) returns void
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_name text;
+begin
+  select wanted.name into v_name from unnest(p_names) with ordinality as wanted (name, n)
+  where not exists (select from public.translation_http_endpoints e where e.name = wanted.name and e.enabled)
+  order by wanted.n limit 1;
+  if found then
+    perform translation_private.refuse(422, 'endpoint_not_allowed',
+      format('%s is not on the list of endpoints that jobs may call.', coalesce(left(v_name, 80), 'null')),
+      'insert into public.translation_http_endpoints (name, url) values (''cards'', ''https://example.com/api/cards'');');
+  end if;
+end $$;
+comment on function translation_private.check_endpoints(text[]) is 'Refuses endpoints that are not listed.';
+
+create or replace function translation_private.check_sql_functions(p_content jsonb, p_items text[], p_options jsonb) returns void
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_content jsonb := coalesce(nullif(p_content, 'null'), '{}');
+  v_each jsonb;
+  v_wish jsonb := p_options -> 'invalidate';
+  v_unknown text;
+  v_item record;
+begin
+  perform translation_private.check_keys('The content of sql_functions', v_content, array['args', 'each']);
+  for v_each in
+    select value from jsonb_each(v_content) where value <> 'null'
+    union all select value from jsonb_each(case jsonb_typeof(v_content -> 'each') when 'object' then v_content -> 'each' else '{}' end)
+  loop
+    if jsonb_typeof(v_each) <> 'object' then
+      perform translation_private.refuse(422, 'content_invalid', 'args is an object of arguments for all functions; each has one for each function''s name.');
+    end if;
+  end loop;
+  for v_item in
+    select wanted.item, f.name is not null and f.enabled as is_allowed, f.is_callable, f.timeout_ms
+    from unnest(p_items) with ordinality as wanted (item, n)
+    left join public.list_translation_functions(p_items) as f on f.name = wanted.item
+    order by wanted.n
+  loop
+    if not v_item.is_allowed then
+      perform translation_private.refuse(422, 'function_not_allowed',
+        format('%s is not on the list of SQL functions that jobs may call: name the functions as items.', left(v_item.item, 80)),
+        format('insert into public.translation_sql_functions (name) values (%L);', left(v_item.item, 80)));
+    elsif not v_item.is_callable then
+      perform translation_private.refuse(422, 'function_unknown',
+        format('There is no function public.%s that service_role may call.', v_item.item),
+        format('grant execute on function public.%I to service_role;', v_item.item));
+    elsif v_item.timeout_ms > 60000 then
+      perform translation_private.refuse(422, 'function_too_slow',
+        format('public.%s has a statement_timeout of more than 60 seconds, longer than a call of the API may take: run it with pg_cron.', v_item.item),
+        format('select cron.schedule(%L, ''0 3 * * *'', ''select public.%I()'');', v_item.item, v_item.item));
+    end if;
+  end loop;
+  select key into v_unknown from jsonb_object_keys(p_options) as key where key not in ('invalidate', 'after_failure') limit 1;
+  if found then
+    perform translation_private.refuse(422, 'option_unknown', format('Option %s is not known: sql_functions has invalidate.', left(v_unknown, 40)));
+  end if;
+  if v_wish is not null then
+    if jsonb_typeof(v_wish) <> 'object' or exists (select from jsonb_object_keys(v_wish) as key where key not in ('endpoints', 'tags'))
+       or jsonb_typeof(v_wish -> 'endpoints') is distinct from 'array' or jsonb_array_length(v_wish -> 'endpoints') not between 1 and 20
+       or jsonb_typeof(coalesce(v_wish -> 'tags', '[]')) <> 'array'
+       or jsonb_path_exists(v_wish, '$.tags[*] ? (@.type() != "string")') then
+      perform translation_private.refuse(422, 'option_invalid', 'invalidate is {"endpoints": [1 to 20 names of translation_http_endpoints], "tags": [strings]}.');
+    end if;
+    perform translation_private.check_endpoints(array(select jsonb_array_elements_text(v_wish -> 'endpoints')));
+  end if;
+end $$;
+comment on function translation_private.check_sql_functions(jsonb, text[], jsonb) is 'What a job of type sql_functions may ask for.';
+
+create or replace function translation_private.check_path(p_part jsonb) returns void
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  if p_part ? 'path' and (jsonb_typeof(p_part -> 'path') <> 'string' or p_part ->> 'path' !~ '^/[^\s?#\\]*$'
+                          or p_part ->> 'path' ~ '/\.{1,2}(/|$)' or char_length(p_part ->> 'path') > 500) then
+    perform translation_private.refuse(422, 'content_invalid',
+      'path begins with a slash, has 500 characters at most, no query, no spaces and no dots for a segment.');
+  end if;
+end $$;
+comment on function translation_private.check_path(jsonb) is 'Refuses a path that could lead away from its endpoint.';
+
+create or replace function translation_private.check_http(p_content jsonb, p_items text[], p_options jsonb) returns void
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_content jsonb := coalesce(nullif(p_content, 'null'), '{}');
+  v_each jsonb;
+  v_names text[];
+  v_unknown text;
+begin
+  perform translation_private.check_keys('The content of http', v_content, array['endpoint', 'method', 'path', 'body', 'each']);
+  perform translation_private.check_path(v_content);
+  if v_content ? 'each' and jsonb_typeof(v_content -> 'each') <> 'object' then
+    perform translation_private.refuse(422, 'content_invalid', 'each is an object: an item''s name and its own {path, body}.');
+  end if;
+  for v_each in select value from jsonb_each(coalesce(v_content -> 'each', '{}')) loop
+    perform translation_private.check_keys('An entry of each', v_each, array['path', 'body']);
+    perform translation_private.check_path(v_each);
+  end loop;
+  v_names := case when v_content ? 'endpoint' then array[v_content ->> 'endpoint'] else p_items end;
+  perform translation_private.check_endpoints(v_names);
+  if v_content ? 'method' and exists (
+    select from public.translation_http_endpoints e where e.name = any (v_names) and coalesce(v_content ->> 'method', '') <> all (e.methods)
+  ) then
+    perform translation_private.refuse(422, 'content_invalid', 'method is one of the endpoint''s methods.');
+  end if;
+  select key into v_unknown from jsonb_object_keys(p_options) as key where key <> 'after_failure' limit 1;
+  if found then
+    perform translation_private.refuse(422, 'option_unknown', format('Option %s is not known: http has none of its own.', left(v_unknown, 40)));
+  end if;
+end $$;
+comment on function translation_private.check_http(jsonb, text[], jsonb) is 'What a job of type http may ask for.';
+
+create or replace function translation_private.check_kind(p_job_type text, p_content jsonb, p_items text[], p_options jsonb) returns void
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if p_job_type = 'sql_functions' then
+    perform translation_private.check_sql_functions(p_content, p_items, p_options);
+  elsif p_job_type = 'http' then
+    perform translation_private.check_http(p_content, p_items, p_options);
+  end if;
+end $$;
+comment on function translation_private.check_kind(text, jsonb, text[], jsonb) is 'The checks that only one type of job has.';
+
+-- A job of its own, so that a cache that does not answer is tried again, is seen, and fails nothing but itself. It waits
+-- for the functions and runs whatever became of them: some may have changed what is cached. Nobody's, so never priced.
+create or replace function translation_private.add_invalidation(p_job public.translation_jobs) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_wish jsonb := p_job.options -> 'invalidate';
+begin
+  if p_job.job_type <> 'sql_functions' or v_wish is null then
+    return;
+  end if;
+  perform translation_private.add_job(
+    false, null, 'http', jsonb_build_object('body', jsonb_build_object('tags', coalesce(v_wish -> 'tags', '[]'), 'job_id', p_job.id)),
+    array(select distinct jsonb_array_elements_text(v_wish -> 'endpoints')), null, 'json', p_job.priority, '{"after_failure": "run"}', null, null,
+    p_job.correlation_id, p_job.subject, left('Cache invalidation' || coalesce(': ' || p_job.title, ''), 200), '{}', array[p_job.id]);
+end $$;
+comment on function translation_private.add_invalidation(public.translation_jobs) is 'The calls that a job of type sql_functions asked for after its end: a job of type http that waits for it.';
+
+-- ======== 12_notices
+
+-- 12_notices: who is told of which alert, and when.
+--
+-- Callers: service_role (a worker that has a webhook) and cron. Both send what is handed out here, so that one receiver
+-- hears each thing once however many of them there are: one *watcher* at a time looks, the others learn when to ask
+-- again. What was handed out counts as told when it is settled; until then it is handed out again, under the same id.
+-- An alert is told when it fires, once an hour while it lasts, and when it is over, if it was ever told.
+-- Locks: the one row of alert_watch, then alert_notices. SQLSTATE: PT422 notices_malformed.
+
+create table if not exists translation_private.alert_watch (
+  one     boolean primary key default true check (one),
+  watcher text not null,
+  until   timestamptz not null
+);
+comment on table translation_private.alert_watch is 'Who looks for alerts at present, and until when nobody else does. One row.';
+
+create table if not exists translation_private.alert_notices (
+  alert    text primary key,
+  began_at timestamptz not null,
+  about    jsonb not null,
+  told_at  timestamptz,
+  told     int not null default 0,
+  ended_at timestamptz
+);
+comment on table translation_private.alert_notices is 'Alerts that are on, or over and not yet told: since when, what was last seen of them, how often and when last somebody was told.';
+
+create or replace function translation_private.notice_id(p_notice translation_private.alert_notices) returns text
+language sql stable set search_path = ''
+as $$
+  select pg_catalog.format('%s:%s:%s', p_notice.alert, pg_catalog.floor(extract(epoch from p_notice.began_at) * 1000),
+    case when p_notice.ended_at is null then p_notice.told::text else 'cleared' end)
+$$;
+comment on function translation_private.notice_id(translation_private.alert_notices) is 'The same for a notice that is handed out again, another for the next one about the same alert.';
+
+create or replace function public.take_translation_alert_notices(
+  p_watcher text, p_limits jsonb default '{}', p_repeat_seconds int default 3600)
+returns jsonb language plpgsql set search_path = ''
+as $$
+declare
+  v_now timestamptz := translation_private.clock();
+  v_until timestamptz;
+  v_arguments text;
+  v_alerts jsonb;
+  v_notices jsonb;
+  v_answer jsonb;
+begin
+  if p_watcher is null or p_repeat_seconds is null or p_limits is null or jsonb_typeof(p_limits) <> 'object'
+    or exists (
+      select from jsonb_each(p_limits) as l
+      where jsonb_typeof(l.value) <> 'number' or l.key not like 'p\_%' or l.key <> all (
+        select unnest(p.proargnames) from pg_catalog.pg_proc p
+        where p.pronamespace = 'public'::regnamespace and p.proname = 'translation_alerts'))
+  then
+    perform translation_private.refuse(422, 'notices_malformed', 'Say who watches; p_limits holds arguments of translation_alerts, each a number.');
+  end if;
+
+  -- A watcher looks every minute. One that missed two has gone.
+  insert into translation_private.alert_watch as w (one, watcher, until) values (true, p_watcher, v_now + interval '150 seconds')
+  on conflict (one) do update set watcher = excluded.watcher, until = excluded.until
+  where w.watcher = excluded.watcher or w.until <= v_now;
+  if not found then
+    select w.until into v_until from translation_private.alert_watch w where w.one;
+    return jsonb_build_object('notices', '[]'::jsonb, 'next_ms', translation_private.as_ms(v_until - v_now));
+  end if;
+
+  select string_agg(format('%I => %L', l.key, l.value), ', ') into v_arguments from jsonb_each_text(p_limits) as l;
+  execute format('select coalesce(jsonb_agg(to_jsonb(a)), ''[]'') from public.translation_alerts(%s) as a', coalesce(v_arguments, '')) into v_alerts;
+
+  insert into translation_private.alert_notices as n (alert, began_at, about)
+  select a ->> 'alert', v_now, a from jsonb_array_elements(v_alerts) as a
+  on conflict (alert) do update set ended_at = null, about = excluded.about;
+  delete from translation_private.alert_notices n
+  where n.told_at is null and not v_alerts @> jsonb_build_array(jsonb_build_object('alert', n.alert));
+  update translation_private.alert_notices n set ended_at = v_now
+  where n.ended_at is null and not v_alerts @> jsonb_build_array(jsonb_build_object('alert', n.alert));
+
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'id', translation_private.notice_id(n), 'since', n.began_at,
+    'state', case when n.ended_at is not null then 'cleared' when n.told_at is null then 'fired' else 'lasting' end) || n.about
+    order by n.about ->> 'severity', n.alert), '[]') into v_notices
+  from translation_private.alert_notices n
+  where n.ended_at is not null or n.told_at is null or n.told_at <= v_now - make_interval(secs => p_repeat_seconds);
+  select jsonb_build_object('notices', v_notices, 'next_ms', 60000,
+    'message_id', 'alerts_' || left(encode(sha256(convert_to(string_agg(one ->> 'id', ' ' order by one ->> 'id'), 'UTF8')), 'hex'), 32),
+    'text', string_agg(case one ->> 'state' when 'cleared' then format('over: %s', one ->> 'alert')
+      else format('%s: %s %s', one ->> 'severity', one ->> 'message', one ->> 'cure') end, E'\n')) into v_answer
+  from jsonb_array_elements(v_notices) as one;
+  return v_answer;
+end $$;
+comment on function public.take_translation_alert_notices(text, jsonb, int) is
+  'What somebody must be told of the alerts now, for whoever sends it: notices, each with id, state (fired, lasting, cleared), since and the row of translation_alerts; the same as text; a message_id that is the same for the same notices; and when to ask again. Nothing for all watchers but one.';
+
+create or replace function public.settle_translation_alert_notices(p_ids text[]) returns int
+language plpgsql set search_path = ''
+as $$
+declare
+  v_told int;
+  v_cleared int;
+begin
+  delete from translation_private.alert_notices n where n.ended_at is not null and translation_private.notice_id(n) = any (p_ids);
+  get diagnostics v_cleared = row_count;
+  update translation_private.alert_notices n set told_at = translation_private.clock(), told = n.told + 1
+  where n.ended_at is null and translation_private.notice_id(n) = any (p_ids);
+  get diagnostics v_told = row_count;
+  return v_cleared + v_told;
+end $$;
+comment on function public.settle_translation_alert_notices(text[]) is
+  'The notices with these ids were delivered: they are not handed out again. Returns how many that were; a repeated call changes nothing.';
+
 -- ======== 12_operate
 
 -- 12_operate: what an owner does with a queue: look, put back, clear out, and a glossary for users.
@@ -2681,32 +3557,58 @@ end $$;
 comment on function public.requeue_translation_jobs(uuid[]) is
   'Runs jobs now: scheduled and retrying ones at once, a running one is taken from its worker. Jobs that have ended or wait for others are left alone. Returns how many.';
 
+-- What waits for a job keeps it. Of each kind the jobs that were made first are looked at, 5000 of each end: what is
+-- kept for ever costs nothing then, however much of it there is.
+create or replace function translation_private.kept_too_long(p_status text[], p_limit int, p_now timestamptz) returns setof uuid
+language sql stable set search_path = ''
+as $$
+  select old.id from public.translation_job_types t
+  cross join unnest(p_status) as s (status)
+  cross join lateral (
+    select first.id, first.completed_at from (
+      select j.id, j.completed_at from public.translation_jobs j
+      where j.job_type = t.name and j.status = s.status order by j.seq limit 5000) as first
+    where first.completed_at < p_now - make_interval(days => t.retention_days)
+      and not exists (
+        select from public.translation_job_dependencies d join public.translation_jobs c on c.id = d.child_id
+        where d.parent_id = first.id and c.completed_at is null)
+    limit p_limit) as old
+  where t.retention_days > 0 limit p_limit
+$$;
+comment on function translation_private.kept_too_long(text[], int, timestamptz) is 'Jobs that ended longer ago than their kind is kept.';
+
 create or replace function public.purge_translation_jobs(
-  p_days int default 90, p_status text[] default array['completed', 'failed', 'cancelled'], p_limit int default 100) returns int
-language plpgsql set search_path = ''
+  p_days int default null, p_status text[] default array['completed', 'failed', 'cancelled'], p_limit int default 100) returns int
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_now timestamptz := translation_private.clock();
+  v_limit int := least(greatest(coalesce(p_limit, 100), 1), 100);
   v_count int;
 begin
-  if coalesce(p_days, 0) <= 0 then
+  if p_days <= 0 then
     return 0;
   end if;
   delete from public.translation_jobs
   where id in (
     select j.id from public.translation_jobs j
-    where j.completed_at < v_now - make_interval(days => p_days) and j.status = any (p_status)
-      and j.status in ('completed', 'failed', 'cancelled')
-      and not exists (
-        select from public.translation_job_dependencies d join public.translation_jobs c on c.id = d.child_id
-        where d.parent_id = j.id and c.completed_at is null)
-    order by j.completed_at limit least(greatest(coalesce(p_limit, 100), 1), 100)
+    where j.id = any (case when p_days is null then array(
+        select translation_private.kept_too_long(array(
+          select distinct s from unnest(p_status) as s where s in ('completed', 'failed', 'cancelled')), v_limit, v_now))
+      else array(
+        select old.id from public.translation_jobs old
+        where old.completed_at < v_now - make_interval(days => p_days) and old.status = any (p_status)
+          and old.status in ('completed', 'failed', 'cancelled')
+          and not exists (
+            select from public.translation_job_dependencies d join public.translation_jobs c on c.id = d.child_id
+            where d.parent_id = old.id and c.completed_at is null)
+        order by old.completed_at limit v_limit) end)
     for update skip locked);
   get diagnostics v_count = row_count;
   return v_count;
 end $$;
 comment on function public.purge_translation_jobs(int, text[], int) is
-  'Deletes at most 100 jobs that ended more than p_days ago (0: none). Ledger, balances and memory stay. Returns how many; call it again until 0.';
+  'Deletes at most 100 jobs that ended longer ago than their type''s retention_days, or than p_days (0: none). Ledger, balances, statistics and memory stay. Returns how many; call it again until 0.';
 
 create or replace function public.translation_queue_stats() returns jsonb
 language plpgsql stable set search_path = '' set enable_seqscan = off set enable_sort = off set jit = off
@@ -2852,10 +3754,789 @@ begin
     end if;
     if not exists (select from cron.job where jobname = 'translation-purge') then
       -- A hundred a minute for an hour each night; each deleted row is an event to every subscriber.
-      perform cron.schedule('translation-purge', '* 3 * * *', 'select public.purge_translation_jobs(p_days => 90)');
+      perform cron.schedule('translation-purge', '* 3 * * *', 'select public.purge_translation_jobs()');
     end if;
   end if;
 end $do$;
+
+-- ======== 12_ops
+
+-- 12_ops: what the operator view looks at, and what an operator does in it.
+--
+-- Callers: service_role alone. The panel's server checks who is an operator, and names them here: whatever changes a job
+-- or shows a source leaves a row in translation_operator_actions, in the same transaction.
+-- Every look is bounded, whatever the queue holds: it reads a page, the newest thousand failures, or the rollups below.
+-- SQLSTATE: PT404 job_not_found, PT422 action_unknown, jobs_too_many, range_unknown, signature_unknown.
+
+-- Rollups: numbers about jobs that have ended, kept up by heartbeats, so that neither a plot nor a purge needs the jobs.
+
+create table if not exists public.translation_stats_hours (
+  hour             timestamptz not null,
+  job_type         text not null,
+  status           text not null check (status in ('completed', 'partly', 'failed', 'cancelled')),
+  jobs             bigint not null default 0,
+  chars            bigint not null default 0,
+  credits_consumed bigint not null default 0,
+  credits_refunded bigint not null default 0,
+  primary key (hour, job_type, status)
+);
+comment on table public.translation_stats_hours is
+  'How many jobs ended in which hour, and what became of them. Stays when the jobs are purged.';
+comment on column public.translation_stats_hours.hour is 'Start of the hour in which they ended.';
+comment on column public.translation_stats_hours.job_type is 'Kind of job.';
+comment on column public.translation_stats_hours.status is 'completed, partly (completed with failed items), failed or cancelled.';
+comment on column public.translation_stats_hours.jobs is 'Jobs that ended so.';
+comment on column public.translation_stats_hours.chars is 'Characters of their sources, once for each item that completed.';
+comment on column public.translation_stats_hours.credits_consumed is 'Credits charged for them.';
+comment on column public.translation_stats_hours.credits_refunded is 'Credits given back.';
+
+-- The same for the plots, finer and for a while: a minute for two hours, ten minutes for two days, an hour for eight days.
+create table if not exists translation_private.series (
+  step_seconds int not null,
+  at           timestamptz not null,
+  measure      text not null,
+  label        text not null,
+  amount       bigint not null,
+  primary key (step_seconds, at, measure, label)
+) with (fillfactor = 70);
+comment on table translation_private.series is
+  'Numbers of the plots: ended (by state), error (by class), chars, wait and run (by bucket of a quarter of a doubling), depth (by state).';
+
+create table if not exists translation_private.rolled_up (
+  one   boolean primary key default true check (one),
+  until timestamptz not null,
+  depth timestamptz not null
+) with (fillfactor = 50);
+comment on table translation_private.rolled_up is 'How far the rollups are: jobs that ended until then are counted; depth was last looked at then. Both at infinity: there are none.';
+insert into translation_private.rolled_up (until, depth)
+select translation_private.clock() - interval '8 days', '-infinity' where not exists (select from translation_private.rolled_up);
+
+-- One heartbeat at a time, and for a bounded time each; what is left waits for the next. Ten seconds behind, because a
+-- job is dated by the start of the transaction that ended it. Where nothing ended, nothing is written.
+create or replace function translation_private.roll_up(p_now timestamptz) returns int
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+  v_enough timestamptz := pg_catalog.clock_timestamp() + interval '0.04 seconds';
+  v_state translation_private.rolled_up;
+  v_is_due boolean;
+  v_batch int;
+  v_jobs int := 0;
+begin
+  select * into v_state from translation_private.rolled_up;
+  -- A minute ago, or in a future that was taken back.
+  v_is_due := v_state.depth <= p_now - interval '1 minute' or (v_state.depth > p_now and v_state.depth < 'infinity');
+  perform from public.translation_jobs j where j.completed_at > v_state.until and j.completed_at <= p_now - interval '10 seconds' limit 1;
+  if not found and not v_is_due then
+    return 0;
+  end if;
+  perform from translation_private.rolled_up for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  loop
+    v_batch := translation_private.roll_up_some(p_now - interval '10 seconds');
+    v_jobs := v_jobs + v_batch;
+    exit when v_batch = 0 or pg_catalog.clock_timestamp() > v_enough;
+  end loop;
+  if v_is_due then
+    perform translation_private.note_depth(p_now);
+  end if;
+  return v_jobs;
+end $$;
+comment on function translation_private.roll_up(timestamptz) is
+  'Adds jobs that have ended to the rollups, for about 40 ms at most, and notes once a minute how long the queue is. Returns how many jobs.';
+
+create or replace function translation_private.roll_up_some(p_until timestamptz) returns int
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+  v_after timestamptz := (select r.until from translation_private.rolled_up r);
+  v_until timestamptz;
+begin
+  -- To the moment of the two thousandth, and all of that moment: they ended in one transaction.
+  select max(batch.completed_at) into v_until from (
+    select j.completed_at from public.translation_jobs j
+    where j.completed_at > v_after and j.completed_at <= p_until order by j.completed_at limit 2000) as batch;
+  if v_until is null then
+    return 0;
+  end if;
+  update translation_private.rolled_up set until = v_until where one;
+  return translation_private.count_ended(v_after, v_until);
+end $$;
+comment on function translation_private.roll_up_some(timestamptz) is 'Adds about 2000 jobs that have ended to the rollups, the oldest first. Returns how many.';
+
+-- A delay is counted as the number of quarters of a doubling above a millisecond, so a percentile is right to a tenth.
+create or replace function translation_private.count_ended(p_after timestamptz, p_until timestamptz) returns int
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+  v_jobs int;
+begin
+  with ended as materialized (
+    select j.completed_at, j.job_type, j.credits_consumed, j.credits_refunded,
+      case when j.status = 'completed' and j.failed_items > 0 then 'partly' else j.status end as status,
+      case when j.failed_items > 0 then coalesce(j.error ->> 'class', 'internal') end as error_class,
+      case when j.status = 'completed'
+        then j.content_chars::bigint * greatest(coalesce(cardinality(j.target_languages), 1) - j.failed_items, 0) else 0 end as chars,
+      -- A job that was put back has lost the time from which it first waited.
+      case when j.ready_at <= j.started_at
+        then floor(4 * ln(greatest(extract(epoch from j.started_at - j.ready_at)::float8 * 1000, 1)) / ln(2::float8))::int end as wait,
+      case when j.status in ('completed', 'failed')
+        then floor(4 * ln(greatest(extract(epoch from j.completed_at - j.started_at)::float8 * 1000, 1)) / ln(2::float8))::int end as run
+    from public.translation_jobs j
+    where j.completed_at > p_after and j.completed_at <= p_until and j.job_type not like 'translation\_probe\_%'
+  ), hours as (
+    insert into public.translation_stats_hours as h (hour, job_type, status, jobs, chars, credits_consumed, credits_refunded)
+    select date_bin('1 hour', e.completed_at, 'epoch'), e.job_type, e.status, count(*), sum(e.chars), sum(e.credits_consumed), sum(e.credits_refunded)
+    from ended e group by 1, 2, 3
+    on conflict (hour, job_type, status) do update set
+      jobs = h.jobs + excluded.jobs, chars = h.chars + excluded.chars,
+      credits_consumed = h.credits_consumed + excluded.credits_consumed, credits_refunded = h.credits_refunded + excluded.credits_refunded
+  ), tallied as materialized (  -- each job once for each of its labels
+    select date_bin('1 minute', e.completed_at, 'epoch') as at, grouping(e.status, e.error_class, e.wait, e.run) as absent,
+      coalesce(e.status, e.error_class, e.wait::text, e.run::text) as label, count(*) as jobs, sum(e.chars)::bigint as chars
+    from ended e group by grouping sets ((1, e.status), (1, e.error_class), (1, e.wait), (1, e.run))
+  ), minutes as (
+    select t.at, case t.absent when 7 then 'ended' when 11 then 'error' when 13 then 'wait' else 'run' end as measure, t.label, t.jobs as amount
+    from tallied t where t.label is not null
+    union all
+    select t.at, 'chars', 'all', sum(t.chars) from tallied t where t.absent = 7 group by t.at having sum(t.chars) > 0
+  ), written as (
+    insert into translation_private.series as s (step_seconds, at, measure, label, amount)
+    select step, date_bin(make_interval(secs => step), m.at, 'epoch'), m.measure, m.label, sum(m.amount)::bigint
+    from minutes m cross join unnest(array[60, 600, 3600]) as step
+    group by 1, 2, 3, 4
+    on conflict (step_seconds, at, measure, label) do update set amount = s.amount + excluded.amount
+  )
+  select count(*) into v_jobs from ended;
+  return v_jobs;
+end $$;
+comment on function translation_private.count_ended(timestamptz, timestamptz) is 'Adds the jobs that ended in a span of time to the rollups. Returns how many.';
+
+-- The longest queue of each step is what a plot shows. An empty one is no row.
+create or replace function translation_private.note_depth(p_now timestamptz) returns void
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+  v_noted int;
+begin
+  insert into translation_private.series as s (step_seconds, at, measure, label, amount)
+  select step, date_bin(make_interval(secs => step), p_now, 'epoch'), 'depth', live.status, live.jobs
+  from (
+    select states.status, sum(capped.jobs)::bigint as jobs from public.translation_job_types t
+    cross join unnest(array['pending', 'processing', 'retrying']) as states (status)
+    cross join lateral (
+      select count(*) as jobs from (
+        select from public.translation_jobs j where j.job_type = t.name and j.status = states.status limit 1001) as head) as capped
+    where t.name not like 'translation\_probe\_%' and capped.jobs > 0
+    group by states.status) as live
+  cross join unnest(array[60, 600, 3600]) as step
+  on conflict (step_seconds, at, measure, label) do update set amount = greatest(s.amount, excluded.amount);
+  get diagnostics v_noted = row_count;
+  if v_noted = 0 and not exists (select from translation_private.series) then
+    return;  -- a project where nothing happens is written to by nobody
+  end if;
+  delete from translation_private.series s
+  where s.step_seconds = 60 and s.at < p_now - interval '2 hours' or s.step_seconds = 600 and s.at < p_now - interval '2 days'
+     or s.step_seconds = 3600 and s.at < p_now - interval '8 days';
+  update translation_private.rolled_up set depth = p_now where one;
+end $$;
+comment on function translation_private.note_depth(timestamptz) is 'Notes how many jobs wait, run and are tried again (1001 of a type at most), and drops what the plots no longer show.';
+
+-- A window of the rollups, every measure on the same axis. Volatile, because it brings them up to date first.
+create or replace function public.translation_series(p_range text default 'hour') returns jsonb
+language plpgsql set search_path = '' set jit = off set statement_timeout = '2s'
+as $$
+declare
+  v_now timestamptz := translation_private.clock();
+  v_step int := case p_range when 'hour' then 60 when 'day' then 600 when 'week' then 3600 end;
+  v_points int := case p_range when 'hour' then 60 when 'day' then 144 when 'week' then 168 end;
+  v_last timestamptz;
+  v_from timestamptz;
+begin
+  if v_step is null then
+    perform translation_private.refuse(422, 'range_unknown', 'A range is hour, day or week.');
+  end if;
+  perform translation_private.roll_up(v_now);
+  v_last := date_bin(make_interval(secs => v_step), v_now, 'epoch');
+  v_from := v_last - make_interval(secs => v_step * (v_points - 1));
+  return (
+    with seen as materialized (
+      select s.at, s.measure, s.label, s.amount from translation_private.series s
+      where s.step_seconds = v_step and s.at between v_from and v_last
+    ), axis as (
+      select v_from + make_interval(secs => v_step * n) as at, n from generate_series(0, v_points - 1) as n
+    ), counted as (
+      select names.measure, names.label, jsonb_agg(coalesce(s.amount, 0) order by a.n) as amounts
+      from (select distinct measure, label from seen where measure in ('ended', 'error', 'chars', 'depth')) as names
+      cross join axis a left join seen s on s.at = a.at and s.measure = names.measure and s.label = names.label
+      group by names.measure, names.label
+    ), climbing as (
+      select s.at, s.measure, s.label::int as bucket,
+        sum(s.amount) over (partition by s.at, s.measure order by s.label::int) as below, sum(s.amount) over (partition by s.at, s.measure) as jobs
+      from seen s where s.measure in ('wait', 'run')
+    ), percentiles as (
+      select c.at, c.measure, q.name, round(2 ^ ((min(c.bucket) + 0.5) / 4.0))::bigint as ms
+      from climbing c cross join (values ('p50', 0.5), ('p95', 0.95), ('p99', 0.99)) as q (name, share)
+      where c.below >= c.jobs * q.share
+      group by c.at, c.measure, q.name
+    ), delays as (
+      select names.measure, names.name, jsonb_agg(p.ms order by a.n) as amounts
+      from (select distinct measure, name from percentiles) as names
+      cross join axis a left join percentiles p on p.at = a.at and p.measure = names.measure and p.name = names.name
+      group by names.measure, names.name
+    )
+    select jsonb_build_object(
+      'as_of', v_now, 'from', v_from, 'step_seconds', v_step, 'points', v_points,
+      'rolled_up_until', (select r.until from translation_private.rolled_up r),
+      'measures', (select coalesce(jsonb_object_agg(m.measure, m.labels), '{}') from (
+        select all_of.measure, jsonb_object_agg(all_of.label, all_of.amounts) as labels
+        from (select * from counted union all select * from delays) as all_of group by all_of.measure) as m)));
+end $$;
+comment on function public.translation_series(text) is
+  'The plots of an hour, a day or a week: {from, step_seconds, points, measures: {ended, error, chars, depth, wait, run}}, each {label: [one number a point]}; wait and run are p50, p95, p99 in ms, null where nothing ended.';
+
+-- Failures, grouped by what they have in common.
+
+create index if not exists translation_jobs_failed on public.translation_jobs (completed_at desc)
+  where failed_items > 0 and completed_at is not null;
+
+create or replace function translation_private.failure_text(p_message text) returns text
+language sql immutable set search_path = ''
+as $$
+  -- Addresses, quoted texts, ids, numbers: what makes two messages of one fault differ.
+  select left(regexp_replace(regexp_replace(regexp_replace(regexp_replace(left(coalesce(p_message, ''), 1000),
+      '[a-z][a-z0-9+.-]*://[^\s"''<>]+', '<url>', 'gi'),
+      '"[^"]*"|“[^”]*”|«[^»]*»|''[^'']{2,}''', '<text>', 'g'),
+      '\m(?=[0-9a-f-]*[0-9])[0-9a-f]{8}[0-9a-f-]*\M', '<id>', 'gi'),
+      '[0-9]+([.,:][0-9]+)*', '<n>', 'g'), 200)
+$$;
+comment on function translation_private.failure_text(text) is 'A message without what differs from case to case: its first 200 characters, with placeholders.';
+
+-- The latest thousand failed items of jobs that ended within a day.
+create or replace function translation_private.failures(p_now timestamptz)
+returns table (job_id uuid, item text, user_id uuid, job_type text, completed_at timestamptz, class text, provider text, message text, signature text)
+language plpgsql stable set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with failed as materialized (
+    select i.job_id, i.item, j.user_id, j.job_type, j.completed_at, coalesce(i.error ->> 'class', 'internal') as class,
+      i.error ->> 'provider' as provider, coalesce(i.error ->> 'message', '') as message
+    from (
+      select n.id, n.user_id, n.job_type, n.completed_at from public.translation_jobs n
+      where n.failed_items > 0 and n.completed_at is not null and n.completed_at > p_now - interval '1 day'
+      order by n.completed_at desc limit 1000) as j
+    join public.translation_job_items i on i.job_id = j.id and i.status = 'failed'
+    order by j.completed_at desc, i.job_id, i.position limit 1000
+  )
+  select f.job_id, f.item, f.user_id, f.job_type, f.completed_at, f.class, f.provider, f.message,
+    left(md5(concat_ws('|', f.class, coalesce(f.provider, '-'), translation_private.failure_text(f.message))), 16)
+  from failed f;
+end $$;
+comment on function translation_private.failures(timestamptz) is 'The latest 1000 failed items of jobs that ended in 24 hours, each with the signature of its fault.';
+
+create or replace function public.list_translation_failures() returns jsonb
+language plpgsql stable set search_path = '' set statement_timeout = '2s'
+as $$
+declare
+  v_now timestamptz := translation_private.clock();
+begin
+  return (
+    with failed as materialized (
+      select f.* from translation_private.failures(v_now) as f
+    ), open as materialized (
+      select jobs.job_id from (select distinct f.job_id from failed f) as jobs
+      where not exists (select from public.translation_jobs again where again.retry_of = jobs.job_id)
+    ), grouped as (
+      select f.signature, min(f.class) as class, min(f.provider) as provider, count(*) as items, count(distinct f.job_id) as jobs,
+        count(distinct o.job_id) as retriable, count(distinct f.user_id) as users, min(f.completed_at) as first_seen, max(f.completed_at) as last_seen,
+        (array_agg(distinct f.item))[1:20] as names, (array_agg(f.message order by f.completed_at desc))[1] as sample,
+        (array_agg(f.job_id order by f.completed_at desc))[1] as sample_job,
+        array[count(*) filter (where f.completed_at <= v_now - interval '20 hours'),
+              count(*) filter (where f.completed_at > v_now - interval '20 hours' and f.completed_at <= v_now - interval '16 hours'),
+              count(*) filter (where f.completed_at > v_now - interval '16 hours' and f.completed_at <= v_now - interval '12 hours'),
+              count(*) filter (where f.completed_at > v_now - interval '12 hours' and f.completed_at <= v_now - interval '8 hours'),
+              count(*) filter (where f.completed_at > v_now - interval '8 hours' and f.completed_at <= v_now - interval '4 hours'),
+              count(*) filter (where f.completed_at > v_now - interval '4 hours')] as course
+      from failed f left join open o on o.job_id = f.job_id
+      group by f.signature order by items desc, last_seen desc limit 100
+    )
+    select jsonb_build_object(
+      'as_of', v_now, 'window_hours', 24, 'window_items', 1000, 'items', (select count(*) from failed),
+      'groups', coalesce((
+        select jsonb_agg(jsonb_build_object(
+          'signature', g.signature, 'class', g.class, 'provider', g.provider, 'message', translation_private.failure_text(g.sample),
+          'sample', left(g.sample, 500), 'sample_job', g.sample_job, 'items', g.items, 'jobs', g.jobs, 'retriable', g.retriable,
+          'users', g.users, 'names', g.names, 'first_seen', g.first_seen, 'last_seen', g.last_seen, 'course', g.course)
+          order by g.items desc, g.last_seen desc)
+        from grouped g), '[]')));
+end $$;
+comment on function public.list_translation_failures() is
+  'Failed items grouped by their fault, of the latest 1000 in 24 hours: signature, class, provider, message with placeholders, a sample, counts of items, jobs, users and of jobs nobody retried yet.';
+
+-- Who works, and on what.
+create or replace function public.list_translation_workers() returns jsonb
+language plpgsql stable set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+  set statement_timeout = '2s'
+as $$
+declare
+  v_now timestamptz := translation_private.clock();
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'id', w.id, 'version', w.version, 'mode', w.mode, 'mode_since', w.mode_since, 'started_at', w.started_at, 'last_seen_at', w.last_seen_at,
+        'silent_seconds', floor(extract(epoch from v_now - w.last_seen_at)), 'stale', w.last_seen_at < v_now - interval '90 seconds',
+        'slots', w.slots, 'running', w.running, 'stats', w.stats, 'jobs', held.jobs) order by w.last_seen_at desc), '[]')
+    from (select * from public.translation_workers n order by n.last_seen_at desc limit 50) as w
+    cross join lateral (
+      select coalesce(jsonb_agg(jsonb_build_object(
+          'id', c.job_id, 'seq', j.seq, 'job_type', j.job_type, 'title', coalesce(j.title, j.subject), 'progress', j.progress,
+          'claimed_at', c.claimed_at, 'lease_left_ms', translation_private.as_ms(c.lease_until - v_now)) order by c.claimed_at), '[]') as jobs
+      from (select * from public.translation_job_claims k where k.worker_id = w.id order by k.claimed_at limit 20) as c
+      join public.translation_jobs j on j.id = c.job_id) as held);
+end $$;
+comment on function public.list_translation_workers() is 'The 50 workers last heard of, each with the jobs it holds (20 at most).';
+
+-- Jobs of everybody, without sources.
+create or replace function public.list_translation_jobs_of_all(
+  p_status text[] default null, p_job_type text default null, p_user_id uuid default null, p_class text default null, p_subject text default null,
+  p_search text default null, p_limit int default 50, p_before_seq bigint default null) returns setof jsonb
+language plpgsql stable set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+  set statement_timeout = '2s'
+as $$
+declare
+  v_states text[] := array(
+    select distinct s.status from unnest(coalesce(p_status,
+      array['pending', 'scheduled', 'blocked', 'processing', 'retrying', 'completed', 'failed', 'cancelled'])) as s (status));
+  v_types text[] := case when p_job_type is null then translation_private.job_type_names() else array[p_job_type] end;
+  v_before bigint := coalesce(p_before_seq, 9223372036854775807);
+  v_limit int := least(greatest(coalesce(p_limit, 50), 1), 200);
+  v_ids uuid[];
+begin
+  if p_class is not null then
+    -- A class of error is in no index: it is looked for among the 2000 that failed last, and the newest 500 of a type that are tried again.
+    execute 'select array_agg(page.id order by page.seq desc) from (
+        select j.id, j.seq from (
+          (select n.* from public.translation_jobs n where n.failed_items > 0 and n.completed_at is not null order by n.completed_at desc limit 2000)
+          union all
+          select r.* from unnest($2) as t (name) cross join lateral (
+            select n.* from public.translation_jobs n where n.job_type = t.name and n.status = ''retrying'' order by n.seq desc limit 500) as r) as j
+        where j.status = any ($1) and j.job_type = any ($2) and j.seq < $3 and j.error ->> ''class'' = $4'
+      || case when p_user_id is not null then ' and j.user_id = $5' else '' end
+      || case when p_subject is not null then ' and j.subject = $6' else '' end
+      || ' order by j.seq desc limit $7) as page'
+    into v_ids using v_states, v_types, v_before, p_class, p_user_id, p_subject, v_limit;
+  elsif p_user_id is not null then
+    -- Piece by piece along the index of users; a subject or a text among the newest 2000 of each.
+    execute 'select array_agg(page.id order by page.seq desc) from (
+        select j.id, j.seq from unnest($1) as s (status) cross join unnest($2) as t (name) cross join lateral (
+          select n.id, n.seq, n.subject, n.title, n.correlation_id from public.translation_jobs n
+          where n.user_id = $4 and n.status = s.status and n.job_type = t.name and n.seq < $3 order by n.seq desc limit '
+      || case when p_subject is null and p_search is null then '$7' else '2000' end || ') as j where true'
+      || case when p_subject is not null then ' and j.subject = $5' else '' end
+      || case when p_search is not null then ' and strpos(lower(concat_ws(E''\n'', j.title, j.subject, j.id, j.correlation_id)), lower($6)) > 0' else '' end
+      || ' order by j.seq desc limit $7) as page'
+    into v_ids using v_states, v_types, v_before, p_user_id, p_subject, p_search, v_limit;
+  else
+    v_ids := array(select translation_private.page_of_jobs(v_states, p_job_type, p_subject, null, v_limit, v_before, null, p_search, null));
+  end if;
+  return query select translation_private.job_document(page.id) from unnest(v_ids) with ordinality as page (id, n) order by page.n;
+end $$;
+comment on function public.list_translation_jobs_of_all(text[], text, uuid, text, text, text, int, bigint) is
+  'Jobs of all users, newest first, with their items and without sources; 200 at most. A class of error is looked for among the 2000 jobs that failed last, a text among the newest 2000 of each state.';
+
+create or replace function public.list_translation_endings(p_limit int default 10) returns jsonb
+language sql stable set search_path = '' set enable_seqscan = off set enable_sort = off set jit = off
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'id', j.id, 'seq', j.seq, 'job_type', j.job_type, 'title', coalesce(j.title, j.subject), 'status', j.status, 'failed_items', j.failed_items,
+    'items', coalesce(cardinality(j.target_languages), 0), 'error', j.error, 'created_at', j.created_at, 'started_at', j.started_at,
+    'completed_at', j.completed_at, 'waited_ms', translation_private.as_ms(j.started_at - j.created_at),
+    'ran_ms', translation_private.as_ms(j.completed_at - j.started_at)) order by j.completed_at desc), '[]')
+  from (
+    select n.id, n.seq, n.job_type, n.title, n.subject, n.status, n.failed_items, n.target_languages, n.error, n.created_at, n.started_at, n.completed_at
+    from public.translation_jobs n where n.completed_at is not null order by n.completed_at desc limit least(greatest(coalesce(p_limit, 10), 1), 100)) as j
+$$;
+comment on function public.list_translation_endings(int) is 'The jobs that ended last, with how long they waited and ran.';
+
+-- What operators do. A row for each time, whether or not it changed anything.
+create table if not exists public.translation_operator_actions (
+  id          bigint generated always as identity primary key,
+  operator_id uuid not null,
+  action      text not null check (action in ('retry', 'cancel', 'requeue', 'retry_failures', 'reveal', 'run_trigger')),
+  target      text check (char_length(target) <= 200),
+  jobs        int not null default 0,
+  details     jsonb not null default '{}',
+  created_at  timestamptz not null
+);
+comment on table public.translation_operator_actions is 'What operators did in the panel: who, what, when, to how many jobs. Append-only for the API.';
+comment on column public.translation_operator_actions.id is 'Row number.';
+comment on column public.translation_operator_actions.operator_id is 'The signed-in user who did it.';
+comment on column public.translation_operator_actions.action is 'retry, cancel, requeue (jobs by id), retry_failures (a group), reveal (a source was shown), run_trigger.';
+comment on column public.translation_operator_actions.target is 'A job''s id, the signature of a group, the name of a trigger.';
+comment on column public.translation_operator_actions.jobs is 'Jobs that it changed or showed.';
+comment on column public.translation_operator_actions.details is 'What else is known: ids asked for, refusals by word.';
+comment on column public.translation_operator_actions.created_at is 'When.';
+
+create or replace function translation_private.note_action(p_operator uuid, p_action text, p_target text, p_jobs int, p_details jsonb) returns void
+language sql set search_path = ''
+as $$
+  insert into public.translation_operator_actions (operator_id, action, target, jobs, details, created_at)
+  values (p_operator, p_action, left(p_target, 200), p_jobs, coalesce(p_details, '{}'), translation_private.clock())
+$$;
+comment on function translation_private.note_action(uuid, text, text, int, jsonb) is 'Writes down what an operator did.';
+
+create or replace function public.list_translation_operator_actions(p_limit int default 50) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select coalesce(jsonb_agg(to_jsonb(a) order by a.id desc), '[]') from (
+    select * from public.translation_operator_actions n order by n.id desc limit least(greatest(coalesce(p_limit, 50), 1), 200)) as a
+$$;
+comment on function public.list_translation_operator_actions(int) is 'What operators did last.';
+
+-- Retries jobs one by one: a refusal of one (its user has no credits left) does not hold up the others. The advisory
+-- locks of all come first, in one order, and the users' own in one order after them: as every other call takes them.
+create or replace function translation_private.retry_each(p_job_ids uuid[]) returns jsonb
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+  v_job record;
+  v_word text;
+  v_code text;
+  v_retried int := 0;
+  v_refused jsonb := '{}'::jsonb;
+begin
+  perform pg_advisory_xact_lock(keys.key)
+  from (select hashtextextended('translation retry ' || named.id, 0) as key from unnest(p_job_ids) as named (id) order by 1) as keys;
+  for v_job in
+    select j.id from public.translation_jobs j
+    where j.id = any (p_job_ids) and not exists (select from public.translation_jobs again where again.retry_of = j.id)
+    order by j.user_id, j.id
+  loop
+    begin
+      perform public.retry_translation_job(v_job.id);
+      v_retried := v_retried + 1;
+    exception when others then
+      get stacked diagnostics v_code = returned_sqlstate, v_word = pg_exception_detail;
+      if v_code not like 'PT%' then
+        raise warning 'translation job % could not be retried: %', v_job.id, sqlerrm;
+        v_word := 'internal';
+      end if;
+      v_word := split_part(v_word, ' ', 1);
+      v_refused := v_refused || jsonb_build_object(v_word, coalesce((v_refused ->> v_word)::int, 0) + 1);
+    end;
+  end loop;
+  return jsonb_build_object('jobs', v_retried, 'refused', v_refused);
+end $$;
+comment on function translation_private.retry_each(uuid[]) is 'Retries each of some jobs that was not retried yet: {jobs: how many, refused: {word: how many}}.';
+
+create or replace function translation_private.cancel_all(p_job_ids uuid[]) returns int
+language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+  v_now timestamptz := translation_private.clock();
+  v_live uuid[];
+  v_running uuid[];
+begin
+  perform translation_private.lock_jobs(p_job_ids);
+  select array_agg(j.id order by j.id), array_agg(j.id) filter (where j.status = 'processing') into v_live, v_running
+  from public.translation_jobs j where j.id = any (p_job_ids) and j.status not in ('completed', 'failed', 'cancelled');
+  if v_live is null then
+    return 0;
+  end if;
+  perform translation_private.close_items(v_live, 'cancelled', null, v_now);
+  perform translation_private.settle_jobs(v_live, v_now);
+  perform translation_private.announce('cancelled', running.id, null, 1) from unnest(v_running) as running (id);
+  return cardinality(v_live);
+end $$;
+comment on function translation_private.cancel_all(uuid[]) is 'Cancels those of some jobs that have not ended, as cancel_translation_job does. Returns how many.';
+
+create or replace function public.operate_translation_jobs(p_operator uuid, p_action text, p_job_ids uuid[]) returns jsonb
+language plpgsql set search_path = ''
+as $$
+declare
+  v_done jsonb;
+begin
+  if coalesce(cardinality(p_job_ids), 0) not between 1 and 100 then
+    perform translation_private.refuse(422, 'jobs_too_many', 'Name 1 to 100 jobs.');
+  end if;
+  case p_action
+    when 'retry' then v_done := translation_private.retry_each(p_job_ids);
+    when 'cancel' then v_done := jsonb_build_object('jobs', translation_private.cancel_all(p_job_ids), 'refused', '{}'::jsonb);
+    when 'requeue' then v_done := jsonb_build_object('jobs', public.requeue_translation_jobs(p_job_ids), 'refused', '{}'::jsonb);
+    else perform translation_private.refuse(422, 'action_unknown', 'An operator can retry, cancel or requeue jobs.');
+  end case;
+  perform translation_private.note_action(p_operator, p_action, case when cardinality(p_job_ids) = 1 then p_job_ids[1]::text end,
+    (v_done ->> 'jobs')::int, jsonb_build_object('asked', to_jsonb(p_job_ids), 'refused', v_done -> 'refused'));
+  return v_done;
+end $$;
+comment on function public.operate_translation_jobs(uuid, text, uuid[]) is
+  'Retries, cancels or requeues up to 100 jobs for an operator, and notes it: {jobs: how many it changed, refused: {word: how many}}.';
+
+create or replace function public.retry_translation_failures(p_operator uuid, p_signature text, p_limit int default 100) returns jsonb
+language plpgsql set search_path = ''
+as $$
+declare
+  v_ids uuid[];
+  v_open int;
+  v_done jsonb;
+begin
+  select array_agg(found.job_id order by found.last_seen desc) into v_ids from (
+    select f.job_id, max(f.completed_at) as last_seen from translation_private.failures(translation_private.clock()) as f
+    where f.signature = p_signature group by f.job_id) as found;
+  if v_ids is null then
+    perform translation_private.refuse(422, 'signature_unknown', 'No failure of the last 24 hours has this signature any more: look at the list again.');
+  end if;
+  select array_agg(open.id), count(*) into v_ids, v_open from (
+    select named.id from unnest(v_ids) with ordinality as named (id, n)
+    where not exists (select from public.translation_jobs again where again.retry_of = named.id) order by named.n) as open;
+  v_done := translation_private.retry_each(v_ids[1:least(greatest(coalesce(p_limit, 100), 1), 100)]);
+  v_done := v_done || jsonb_build_object('left', v_open - (v_done ->> 'jobs')::int);
+  perform translation_private.note_action(p_operator, 'retry_failures', p_signature, (v_done ->> 'jobs')::int, v_done - 'jobs');
+  return v_done;
+end $$;
+comment on function public.retry_translation_failures(uuid, text, int) is
+  'Retries the jobs of one group of failures, 100 at most, looking again which of them there are: {jobs, refused: {word: how many}, left}.';
+
+create or replace function public.reveal_translation_source(p_operator uuid, p_job_id uuid) returns jsonb
+language plpgsql set search_path = ''
+as $$
+declare
+  v_source jsonb;
+begin
+  select jsonb_build_object('content', j.content, 'content_kind', j.content_kind) into v_source from public.translation_jobs j where j.id = p_job_id;
+  if v_source is null then
+    perform translation_private.refuse(404, 'job_not_found', 'There is no such job.');
+  end if;
+  perform translation_private.note_action(p_operator, 'reveal', p_job_id::text, 1, null);
+  return v_source;
+end $$;
+comment on function public.reveal_translation_source(uuid, uuid) is 'Shows an operator the source of a job, and notes that it did: {content, content_kind}.';
+
+create or replace function public.start_translation_trigger(p_operator uuid, p_name text, p_idempotency_key text default null) returns jsonb
+language plpgsql set search_path = ''
+as $$
+declare
+  v_job jsonb;
+begin
+  select to_jsonb(started) into v_job from public.run_translation_trigger(p_name => p_name, p_idempotency_key => p_idempotency_key) as started;
+  perform translation_private.note_action(p_operator, 'run_trigger', p_name, 1, jsonb_build_object('job_id', v_job ->> 'id'));
+  return v_job;
+end $$;
+comment on function public.start_translation_trigger(uuid, text, text) is 'Runs a trigger now for an operator, and notes it. Returns the job.';
+
+-- ======== 12_retention
+
+-- 12_retention: what somebody has to do for the whole project now and then: clear out, and look into queues.
+--
+-- Callers: workers, when their heartbeat says that something is due; cron may do the same. One row a chore tells when
+-- it is due again, and holding that row is doing it: of many workers one does, and the others go on.
+-- A call takes a hundred jobs away at most, because each deleted row is an event to every subscriber. While there are
+-- more, the next call follows five seconds later: 70 000 an hour.
+
+create table if not exists translation_private.chores (
+  name   text primary key,
+  due_at timestamptz not null
+) with (fillfactor = 50);
+comment on table translation_private.chores is 'When each chore is due again.';
+insert into translation_private.chores (name, due_at) values ('purge', now() + interval '1 day'), ('intake', '-infinity') on conflict (name) do nothing;
+
+-- Milliseconds until a chore is due: what every heartbeat says, so it is a look at two rows and an empty table.
+create or replace function translation_private.chores_ms(p_now timestamptz) returns bigint
+language sql stable set search_path = ''
+as $$
+  select greatest(0, translation_private.as_ms(greatest(min(c.due_at), p_now) - p_now)) from translation_private.chores c
+  where c.name <> 'intake' or exists (select from public.translation_queues q where q.enabled and q.worker_seconds is not null)
+$$;
+comment on function translation_private.chores_ms(timestamptz) is 'When the next chore is due, in milliseconds; 0 is now.';
+
+create or replace function translation_private.take_queues(p_limit int) returns jsonb
+language plpgsql set search_path = ''
+as $$
+declare
+  v_name text;
+  v_all jsonb := jsonb_build_array();
+begin
+  for v_name in select q.name from public.translation_queues q where q.enabled and q.worker_seconds is not null order by q.name loop
+    begin
+      v_all := v_all || translation_private.take_queue(v_name, p_limit);
+    exception when others then
+      raise warning 'translation queue % could not be read: %', v_name, sqlerrm;
+      v_all := v_all || jsonb_build_object('queue', v_name, 'error', left(sqlerrm, 200), 'more', false);
+    end;
+  end loop;
+  return v_all;
+end $$;
+comment on function translation_private.take_queues(int) is 'Looks into every queue that workers look into; one that cannot be read does not hold up the others.';
+
+create or replace function public.do_translation_chores(p_limit int default 100) returns jsonb
+language plpgsql set search_path = ''
+as $$
+declare
+  v_now timestamptz := translation_private.clock();
+  v_limit int := least(greatest(coalesce(p_limit, 100), 1), 100);
+  v_queues jsonb := jsonb_build_array();
+  v_purged int := 0;
+begin
+  -- The intake first: it may wait for a user's lock, and the purge waits for nothing.
+  perform from translation_private.chores where name = 'intake' and due_at <= v_now for update skip locked;
+  if found and exists (select from public.translation_queues q where q.enabled and q.worker_seconds is not null) then
+    v_queues := translation_private.take_queues(v_limit);
+    update translation_private.chores set due_at = v_now + make_interval(secs =>
+      case when v_queues @> '[{"more": true}]' then 0
+           else (select min(q.worker_seconds) from public.translation_queues q where q.enabled) end)
+    where name = 'intake';
+  end if;
+  perform from translation_private.chores where name = 'purge' and due_at <= v_now for update skip locked;
+  if found then
+    begin
+      v_purged := public.purge_translation_jobs(p_limit => v_limit);
+      delete from public.translation_queue_refusals where (queue, msg_id) in (
+        select r.queue, r.msg_id from public.translation_queue_refusals r
+        where r.refused_at < v_now - interval '90 days' order by r.refused_at limit v_limit);
+    exception when others then
+      raise warning 'translation jobs could not be purged: %', sqlerrm;
+    end;
+    update translation_private.chores
+    set due_at = v_now + case when v_purged >= v_limit then interval '5 seconds' else interval '1 hour' end where name = 'purge';
+  end if;
+  return jsonb_build_object('queues', v_queues, 'purged', v_purged, 'again_ms', translation_private.chores_ms(v_now));
+end $$;
+comment on function public.do_translation_chores(int) is
+  'What is due for the whole project: messages of queues become jobs, and jobs that are kept too long are deleted, p_limit of each at most. Returns {queues, purged, again_ms}.';
+
+-- ======== 12_triggers
+
+-- 12_triggers: jobs that the project itself starts, by name: from an admin page, from cron, when something matches.
+--
+-- A trigger is a recipe of a job. The owner writes the rows (table editor, SQL, service_role); whoever has the service
+-- key runs them, and the list says what became of each one's last job. A trigger has no clock of its own: pg_cron, a
+-- database webhook or a button runs it.
+-- Locks: the job is made before the trigger's own row is touched, so that a slow create holds up no other run for long.
+-- SQLSTATE: PT404 trigger_not_found, PT409 trigger_disabled, trigger_off, and whatever enqueue refuses.
+
+create table if not exists public.translation_triggers (
+  name            text primary key check (name ~ '^[a-z][a-z0-9_:.-]{0,62}$'),
+  kind            text not null check (kind in ('admin', 'cron', 'match')),
+  job_type        text not null default 'translation' references public.translation_job_types (name),
+  content         jsonb,
+  items           text[],
+  source_language text,
+  content_kind    text not null default 'text' check (content_kind in ('text', 'markdown', 'html', 'json')),
+  options         jsonb not null default '{}' check (jsonb_typeof(options) = 'object'),
+  priority        int check (priority between 1 and 10),
+  subject         text check (char_length(subject) <= 200),
+  title           text check (char_length(title) <= 200),
+  enabled         boolean not null default true,
+  description     text,
+  last_run_at     timestamptz,
+  last_job_id     uuid references public.translation_jobs (id) on delete set null
+);
+create index if not exists translation_triggers_job_type on public.translation_triggers (job_type);
+create index if not exists translation_triggers_last_job on public.translation_triggers (last_job_id);
+comment on table public.translation_triggers is
+  'Jobs that the project starts by name: select run_translation_trigger(''nightly-cards''). What became of the last ones: list_translation_triggers().';
+comment on column public.translation_triggers.name is 'What run_translation_trigger is given.';
+comment on column public.translation_triggers.kind is 'Who starts it: admin (a person waits), cron (a clock), match (something in the data). Decides the priority and which of the JOBS_ENABLED_… switches is asked.';
+comment on column public.translation_triggers.job_type is 'Kind of job that it makes.';
+comment on column public.translation_triggers.content is 'The job''s content, unless a run brings its own.';
+comment on column public.translation_triggers.items is 'Items of the job; the target languages of a translation.';
+comment on column public.translation_triggers.source_language is 'Of a translation; null: unknown.';
+comment on column public.translation_triggers.content_kind is 'text, markdown, html or json.';
+comment on column public.translation_triggers.options is 'Options of the job.';
+comment on column public.translation_triggers.priority is 'Null: by its kind: admin 8, match 6, cron 3.';
+comment on column public.translation_triggers.subject is 'What of the owner''s its jobs are about.';
+comment on column public.translation_triggers.title is 'For people; null: the trigger''s name.';
+comment on column public.translation_triggers.enabled is 'Off: running it is refused.';
+comment on column public.translation_triggers.description is 'For people.';
+comment on column public.translation_triggers.last_run_at is 'When it last made a job.';
+comment on column public.translation_triggers.last_job_id is 'That job, until it is purged.';
+
+create or replace function translation_private.trigger_priority(p_kind text) returns int
+language sql immutable set search_path = ''
+as $$ select case p_kind when 'admin' then 8 when 'match' then 6 when 'cron' then 3 end $$;
+comment on function translation_private.trigger_priority(text) is 'Somebody waits for an admin''s job, nobody for one of the night.';
+
+create or replace function public.run_translation_trigger(
+  p_name text, p_idempotency_key text default null, p_content jsonb default null, p_correlation_id text default null,
+  p_kinds text[] default null
+) returns public.translation_jobs
+language plpgsql set search_path = ''
+as $$
+declare
+  v_trigger public.translation_triggers;
+  v_job public.translation_jobs;
+begin
+  select * into v_trigger from public.translation_triggers where name = p_name;
+  if not found then
+    perform translation_private.refuse(404, 'trigger_not_found', 'There is no such trigger: they are rows of translation_triggers.');
+  elsif not v_trigger.enabled then
+    perform translation_private.refuse(409, 'trigger_disabled', format('Trigger %s is switched off: set enabled in translation_triggers.', v_trigger.name));
+  elsif v_trigger.kind <> all (p_kinds) then
+    perform translation_private.refuse(409, 'trigger_off', format('Triggers of kind %s make no jobs at the moment: p_kinds leaves them out.', v_trigger.kind));
+  end if;
+  select * into v_job from public.enqueue_translation_job(
+    p_job_type => v_trigger.job_type,
+    p_content => coalesce(p_content, v_trigger.content),
+    p_items => v_trigger.items,
+    p_source_language => v_trigger.source_language,
+    p_content_kind => v_trigger.content_kind,
+    p_priority => coalesce(v_trigger.priority, translation_private.trigger_priority(v_trigger.kind)),
+    p_options => v_trigger.options,
+    -- Two triggers of one night may both be given its date.
+    p_idempotency_key => v_trigger.name || ':' || p_idempotency_key,
+    p_correlation_id => p_correlation_id,
+    p_subject => v_trigger.subject,
+    p_title => coalesce(v_trigger.title, v_trigger.name),
+    p_metadata => jsonb_build_object('trigger', v_trigger.name, 'trigger_kind', v_trigger.kind));
+  -- A repeated call brings an older job, which is not a run.
+  update public.translation_triggers set last_run_at = v_job.created_at, last_job_id = v_job.id
+  where name = v_trigger.name and (last_run_at is null or last_run_at <= v_job.created_at);
+  return v_job;
+end $$;
+comment on function public.run_translation_trigger(text, text, jsonb, text, text[]) is
+  'Makes the job of a trigger now. The same idempotency key makes it once; it is the trigger''s own: another trigger may use it too. p_kinds: refuse a trigger of another kind.';
+
+create or replace function public.list_translation_triggers() returns table (
+  name text, kind text, job_type text, priority int, enabled boolean, title text, description text, items text[],
+  state text, last_run_at timestamptz, last_job_id uuid, last_status text, last_progress int, last_completed_at timestamptz, last_error jsonb)
+language sql stable set search_path = ''
+as $$
+  select t.name, t.kind, t.job_type, coalesce(t.priority, translation_private.trigger_priority(t.kind)), t.enabled,
+    coalesce(t.title, t.name), t.description, t.items,
+    case
+      when t.last_run_at is null then 'never'
+      when j.id is null then 'purged'
+      when j.status = 'completed' and j.failed_items > 0 then 'partly'
+      when j.status = 'completed' then 'succeeded'
+      when j.status in ('failed', 'cancelled') then j.status
+      else 'running' end,
+    t.last_run_at, j.id, j.status, j.progress, j.completed_at, j.error
+  from public.translation_triggers t left join public.translation_jobs j on j.id = t.last_job_id
+  order by t.name limit 1000
+$$;
+comment on function public.list_translation_triggers() is
+  'The triggers by name, and what became of the last job of each: state is never, running, succeeded, partly, failed, cancelled or purged.';
+
+create or replace function public.find_translation_job(p_idempotency_key text, p_user_id uuid default null, p_trigger text default null) returns uuid
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_key text := coalesce(p_trigger || ':', '') || p_idempotency_key;
+  v_id uuid;
+begin
+  if p_user_id is null then  -- apart, because IS NOT DISTINCT FROM cannot use an index
+    select id into v_id from public.translation_jobs where user_id is null and idempotency_key = v_key;
+  else
+    select id into v_id from public.translation_jobs where user_id = p_user_id and idempotency_key = v_key;
+  end if;
+  return v_id;
+end $$;
+comment on function public.find_translation_job(text, uuid, text) is
+  'The job that was made under an idempotency key: of a user, of nobody, or of a trigger. Null: none was, or it is purged.';
 
 -- ======== 12_watch
 
@@ -2892,11 +4573,16 @@ begin
   having count(*) > 0;
 
   return query
-  select 'jobs_pending', 'critical', format('Jobs have waited for up to %s s.', max(late.seconds)),
-    'Is a worker running that takes these types (translation_workers, JOB_TYPES)? If all are busy, start another one.',
+  select 'jobs_pending', 'critical', format('Jobs have waited for up to %s s: %s.', max(late.seconds),
+      string_agg(late.job_type || case when late.taken then '' else ' (no running worker has a handler for it)' end, ', ' order by late.job_type)),
+    'Is a worker running that takes these types (translation_workers, JOB_TYPES, WORKER_MODULES)? If all are busy, start another one.',
     max(late.seconds), p_pending_seconds::numeric, jsonb_object_agg(late.job_type, late.seconds)
   from (
-    select t.name as job_type, floor(extract(epoch from v_now - min(oldest.ready_at))) as seconds from public.translation_job_types t
+    select t.name as job_type, floor(extract(epoch from v_now - min(oldest.ready_at))) as seconds,
+      -- One that says nothing about its handlers is older than this script.
+      exists (select from public.translation_workers w where w.last_seen_at > v_alive and w.mode <> 'stopping'
+        and coalesce(w.stats -> 'handlers' ? t.name, true)) as taken
+    from public.translation_job_types t
     cross join lateral (
       select j.ready_at from public.translation_jobs j where j.job_type = t.name and j.status = 'pending' order by j.seq limit 100) as oldest
     where t.name not like 'translation\_probe\_%'
@@ -3080,6 +4766,21 @@ as $$
     'cron', (select count(*) > 0 from pg_catalog.pg_extension where extname = 'pg_cron'),
     'job_types', (select jsonb_object_agg(t.name, jsonb_build_object('enabled', t.enabled, 'price', t.price)) from public.translation_job_types t),
     'credits_held', exists (select from public.translation_credits c where c.balance > 0),
+    'queues', (
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'name', q.name, 'enabled', q.enabled, 'exists', there.queue is not null,
+        'readable', coalesce((
+          select bool_and(has_table_privilege(p.proowner, there.queue, command)) from pg_catalog.pg_proc p
+          cross join unnest(array['select', 'update', 'delete']) as command
+          where p.oid = 'translation_private.take_queue(text, int)'::regprocedure), false),
+        'refused', (select count(*) from (
+          select from public.translation_queue_refusals r
+          where r.queue = q.name and r.refused_at > translation_private.clock() - interval '1 day' limit 1000) as lately)) order by q.name), '[]')
+      from public.translation_queues q
+      -- By the catalog: a name may not be looked up in a schema that one may not use.
+      left join lateral (
+        select c.oid as queue from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'pgmq' and c.relname = 'q_' || lower(q.name)) as there on true),
     'workers', (
       select coalesce(jsonb_agg(jsonb_build_object(
         'id', w.id, 'mode', w.mode, 'version', w.version,
@@ -3163,8 +4864,11 @@ declare
 begin
   foreach v_table in array array[
     'translation_job_types', 'translation_jobs', 'translation_job_items', 'translation_job_dependencies', 'translation_job_claims',
+    'translation_queues', 'translation_queue_refusals',
     'translation_job_attempts', 'translation_memory', 'translation_glossary', 'translation_workers', 'translation_languages',
-    'translation_credits', 'translation_credit_ledger'
+    'translation_sql_functions', 'translation_http_endpoints',
+    'translation_credits', 'translation_credit_ledger', 'translation_stats_hours', 'translation_operator_actions',
+    'translation_triggers'
   ] loop
     execute format('alter table public.%I enable row level security', v_table);
     execute format('revoke all on table public.%I from public, anon, authenticated, service_role', v_table);
@@ -3180,11 +4884,22 @@ begin
     execute format('revoke all on sequence %s from public, anon, authenticated, service_role', v_sequence);
   end loop;
 end $do$;
-revoke update, delete on table public.translation_credit_ledger from service_role;
+revoke update, delete on table public.translation_credit_ledger, public.translation_operator_actions from service_role;
 grant select on sequence public.translation_jobs_seq_seq to service_role;  -- how many jobs there ever were
+alter table translation_private.chores enable row level security;
+revoke all on table translation_private.chores from public, anon, authenticated, service_role;
+grant select, update on table translation_private.chores to service_role;
 alter table translation_private.create_budget enable row level security;
 revoke all on table translation_private.create_budget from public, anon, authenticated, service_role;
 grant select, insert, update, delete on table translation_private.create_budget to service_role;
+alter table translation_private.series enable row level security;
+alter table translation_private.rolled_up enable row level security;
+revoke all on table translation_private.series, translation_private.rolled_up from public, anon, authenticated, service_role;
+grant select, insert, update, delete on table translation_private.series, translation_private.rolled_up to service_role;
+alter table translation_private.alert_watch enable row level security;
+alter table translation_private.alert_notices enable row level security;
+revoke all on table translation_private.alert_watch, translation_private.alert_notices from public, anon, authenticated, service_role;
+grant select, insert, update, delete on table translation_private.alert_watch, translation_private.alert_notices to service_role;
 grant usage on schema translation_private to authenticated, service_role;
 grant usage, select, update on sequence translation_private.claim_token, translation_private.served_turn to service_role;
 
@@ -3239,9 +4954,14 @@ begin
          'watch_translation_jobs', 'watch_translation_users', 'show_translation_jobs', 'count_translation_jobs',
          'get_translation_attempts', 'get_translation_movements', 'list_translation_languages', 'claim_translation_jobs', 'release_translation_jobs', 'record_translation_results',
          'rescue_translation_jobs', 'heartbeat_translation_worker', 'recall_translation_memory', 'remember_translation_memory',
-         'recall_translation_glossary',
+         'recall_translation_glossary', 'list_translation_functions', 'list_translation_endpoints',
          'enqueue_translation_jobs', 'requeue_translation_jobs', 'purge_translation_jobs', 'translation_queue_stats', 'translation_self_check',
+         'translation_series', 'list_translation_failures', 'list_translation_workers', 'list_translation_jobs_of_all', 'list_translation_endings',
+         'list_translation_operator_actions', 'operate_translation_jobs', 'retry_translation_failures', 'reveal_translation_source', 'start_translation_trigger',
+         'take_translation_alert_notices', 'settle_translation_alert_notices',
+         'enqueue_translation_chain', 'get_translation_parents', 'take_translation_queue', 'do_translation_chores',
          'translation_alerts', 'start_translation_probe', 'end_translation_probe',
+         'run_translation_trigger', 'list_translation_triggers', 'find_translation_job',
          'set_translation_term', 'delete_translation_term',
          'grant_translation_credits', 'revoke_translation_credits', 'price_translation_item', 'hold_translation_balance',
          'return_translation_balance'))

@@ -28,6 +28,10 @@ ROOT = Path(__file__).parent.parent
 INSTALL = (ROOT / "sql/install.sql").read_text()
 EXAMPLE = (ROOT / "sql/examples/museum_cards.sql").read_text()
 
+# A kind of job that nothing but its items is checked of.
+CHORE = """insert into public.translation_job_types (name, description) values ('chore', 'Whatever is no translation.')
+           on conflict (name) do nothing;"""
+
 # Versions that come with the test requirements; POSTGRES names one of these, or an installed one of Debian's.
 PACKAGED = ("16", "18")
 
@@ -78,6 +82,7 @@ def template(cluster: Cluster) -> str:
         await platform.install(cluster, name)
         await platform.apply_sql(cluster, name, INSTALL)
         await platform.apply_sql(cluster, name, EXAMPLE)
+        await platform.apply_sql(cluster, name, CHORE)
         await platform.apply_sql(cluster, name, TEST_CLOCK)
 
     asyncio.run(make())

@@ -25,7 +25,17 @@ from worker.web import queue_metrics
 from worker.web.metrics import Gauges, WorkerCollector
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "REALTIME.md", "CHANGELOG.md", "docs/deploy.md")
+DOCUMENTS = (
+    "README.md",
+    "REALTIME.md",
+    "CHANGELOG.md",
+    "docs/deploy.md",
+    "docs/testing.md",
+    "docs/alerts.md",
+    "docs/upgrading.md",
+    "docs/kinds.md",
+    "docs/triggers.md",
+)
 SQL = "\n".join(path.read_text() for path in sorted((ROOT / "sql").glob("[0-9][0-9]_*.sql")))
 
 SETTINGS = {**Settings.model_fields, **AlertSettings.model_fields}
@@ -156,6 +166,18 @@ def test_refusal_words_of_the_sql_are_in_realtime_md_and_no_others() -> None:
     }
 
     assert tabled == raised
+
+
+def test_every_alert_is_in_the_runbook_with_its_severity() -> None:
+    rules = re.findall(r"alert: (\w+).*?severity: (\w+)", text("scripts/monitoring/alerts.yml"), re.DOTALL)
+    fired = set(re.findall(r"select '(\w+)', '(critical|warning)'", SQL))
+    tabled = {(names[0], row[1]) for row in rows("REALTIME.md") if len(row) == 5 and (names := first_names(row[0]))}
+
+    # Those of the rules that only give an alert of the database another name have its line.
+    twins = {"RealtimeDown", "JobsPending", "FailureRate", "QueueDepth", "SlowLanguage", "QuotaExhausted"}
+    assert {entry for entry in tabled if entry[1] in ("critical", "warning")} == fired | {
+        (name, severity) for name, severity in rules if name.removeprefix("Translation") not in twins
+    }
 
 
 def test_error_classes_and_what_follows_are_in_the_readme() -> None:

@@ -7,14 +7,20 @@ Exit codes: 0 done, 1 it failed or must be started again, 2 it cannot work like 
 
 import asyncio
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 import worker
 from worker import errors
-from worker.terminal import alerts, jobs, stats, verify
+from worker.terminal import alerts, jobs, new, stats, verify
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+T = TypeVar("T")
 
 # What a handler's task or thread that does not stop gets after everything else has ended.
 _LEAVE_SECONDS = 0.5
@@ -27,6 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help; rich would cost `worker run` 5 MB
 )
 app.add_typer(jobs.app, name="jobs", help="The queue, from a terminal.")
+app.add_typer(new.app, name="new", help="A first version of a handler of your own.")
 for command in (verify.verify, alerts.alerts, stats.stats):
     app.command()(command)
 
@@ -41,7 +48,10 @@ def main() -> None:
 
 
 def _leave(error: errors.WorkerError, code: int) -> NoReturn:
-    typer.echo(f"worker: {error}", err=True)
+    from worker import logs
+
+    if not logs.last_words(str(error)):
+        typer.echo(f"worker: {error}", err=True)
     sys.exit(code)
 
 
@@ -63,20 +73,42 @@ def _options(
 @app.command()
 def run() -> None:
     """Work: claim jobs and do them, until stopped. Settings come from the environment and .env."""
+    _worked(lambda service, chosen: service.run(chosen))
+
+
+@app.command()
+def drain(
+    max_jobs: Annotated[int, typer.Option(min=1, max=10_000, help="Work on so many at most.")] = 100,
+    max_seconds: Annotated[float, typer.Option(min=1, max=86_400, help="Claim none after so long.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
+) -> None:
+    """Work until nothing waits, then end: for cron, and for hosts without a process that stays."""
+    import dataclasses
+    import json
+
+    report = _worked(lambda service, chosen: service.drain(chosen, max_jobs=max_jobs, max_seconds=max_seconds))
+    said = dataclasses.asdict(report)
+    typer.echo(json.dumps(said) if as_json else ", ".join(f"{name} {value}" for name, value in said.items()))
+
+
+def _worked(work: "Callable[[Any, Settings], Coroutine[Any, Any, T]]") -> T:
+    """What *work* of `worker.app` brings, with the settings of this process; and an end that is one."""
     # httpx imports its own command line, with rich and pygments, unless that fails: 5 MB for nothing.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     from worker import app as service
     from worker import logs, settings, stuck
 
+    logs.configure(level="INFO", json=None)
     chosen = settings.load()
-    logs.configure(level=chosen.log_level, json=chosen.log_json)
+    logs.configure(level=chosen.log_level, json=chosen.log_json, secrets=chosen.secrets)
     with asyncio.Runner() as runner:
         try:
-            runner.run(service.run(chosen))
+            done = runner.run(work(service, chosen))
         except BaseException:
             stuck.end_process_in(_LEAVE_SECONDS, 1)
             raise
         stuck.end_process_in(_LEAVE_SECONDS, 0)
+    return done
 
 
 @app.command()

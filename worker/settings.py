@@ -8,6 +8,7 @@ variable with its default and its reason (a test compares the two).
 import base64
 import json
 import os
+import re
 import secrets
 import socket
 from pathlib import Path
@@ -22,7 +23,17 @@ _WORKER_ID: Final = r"^[A-Za-z0-9._:-]{1,100}$"
 _URL: Final = r"^https?://[^\s/?#]+(/[^\s?#]*)?$"
 _URL_WITH_QUERY: Final = r"^https?://[^\s/?#]+(/[^\s?#]*)?(\?[^\s#]*)?$"  # Azure has its api-version there
 
+_OTHER_NAMES: Final = {
+    "JOBS_ENABLED": "USE_BG_JOBS_GLOBAL",
+    "JOBS_ENABLED_ADMIN": "USE_BG_JOBS_ADMIN",
+    "JOBS_ENABLED_CRON": "USE_BG_JOBS_CRON",
+    "JOBS_ENABLED_MATCH": "USE_BG_JOBS_MATCH",
+}
+
+_SWITCHED: Final = {"true": "on", "1": "on", "yes": "on", "false": "off", "0": "off", "no": "off"}
+
 _ORIGINS: Final = "origins such as https://app.example.com, separated by commas"
+Pairs = tuple[tuple[str, SecretStr], ...]
 Origin = Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9.\[\]:-]+|\*)$")]
 
 
@@ -42,13 +53,37 @@ def _per_minute() -> Any:
     return _setting(None, "a number above 0, or empty for no limit", gt=0, allow_inf_nan=False)
 
 
+def _flag(name: str, default: Any, allowed: str) -> Any:
+    """A switch that goes by a second name as well; see `_agree`."""
+    return _setting(default, allowed, validation_alias=AliasChoices(name, _OTHER_NAMES[name]))
+
+
 def _own_id() -> str:
     """A name no other worker has, that still tells an operator where it runs."""
     host = "".join(c for c in socket.gethostname() if c.isascii() and (c.isalnum() or c in ".-"))[:60]
     return f"{host or 'worker'}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
-class Settings(BaseSettings):
+class AlertSettings(BaseSettings):
+    """From where on `worker alerts` and the webhook say something."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    alert_realtime_down_seconds: int = _whole(300, 1, 86400)
+    alert_pending_seconds: int = _whole(300, 1, 86400)
+    alert_failure_percent: float = _setting(10.0, "a number from 0 to 100", ge=0, le=100)
+    alert_failure_jobs: int = _whole(10, 1, 1000)
+    alert_window_seconds: int = _whole(3600, 60, 86400)
+    alert_queue_depth: int = _whole(20, 0, 1000)
+    alert_average_seconds: int = _whole(120, 1, 86400)
+    alert_stale_seconds: int = _whole(90, 31, 86400)
+
+    def arguments(self) -> dict[str, Any]:
+        """The same as arguments of `translation_alerts`."""
+        return {f"p_{name.removeprefix('alert_')}": getattr(self, name) for name in AlertSettings.model_fields}
+
+
+class Settings(AlertSettings):
     """What an operator may choose. Durations are in seconds."""
 
     model_config = SettingsConfigDict(
@@ -65,6 +100,8 @@ class Settings(BaseSettings):
     max_concurrent_languages: int = _whole(3, 1, 100)
     job_types: Annotated[tuple[str, ...], NoDecode] = _setting((), "names separated by commas")
     worker_modules: Annotated[tuple[str, ...], NoDecode] = _setting((), "module names separated by commas")
+    http_tokens: Annotated[Pairs, NoDecode] = _setting((), "endpoint=token, several separated by commas")
+    http_secrets: Annotated[Pairs, NoDecode] = _setting((), "endpoint=secret, several separated by commas")
     worker_id: str = Field(
         default_factory=_own_id,
         pattern=_WORKER_ID,
@@ -110,11 +147,27 @@ class Settings(BaseSettings):
     )
     supabase_public_url: str | None = _setting(None, "an http or https address", pattern=_URL)
     cors_origins: Annotated[tuple[Origin, ...], NoDecode] = _setting((), _ORIGINS)
+    operator_claim: str = _setting("", "the name of a claim, letters, digits and _", pattern=r"^[A-Za-z0-9_]{0,60}$")
     panel_enabled: bool = _setting(True, "true or false")
     panel_sign_up: bool = _setting(True, "true or false")
     panel_embed_origins: Annotated[tuple[Origin, ...], NoDecode] = _setting((), _ORIGINS)
+    internal_api_key: SecretStr | None = _setting(None, "a random word of 16 characters or more", min_length=16)
+    jobs_enabled: Literal["off", "per-trigger", "on"] = _flag("JOBS_ENABLED", "on", "off, per-trigger or on")
+    jobs_enabled_admin: bool = _flag("JOBS_ENABLED_ADMIN", False, "true or false")
+    jobs_enabled_cron: bool = _flag("JOBS_ENABLED_CRON", False, "true or false")
+    jobs_enabled_match: bool = _flag("JOBS_ENABLED_MATCH", False, "true or false")
+    fallback_url: str | None = _setting(None, "an http or https address", pattern=_URL_WITH_QUERY)
+    fallback_token: SecretStr | None = _setting(None, "a token")
+    fallback_seconds: float = _seconds(60, 1, 600)
+    work_on: Literal["always", "request"] = _setting("always", "always or request")
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting("INFO", "DEBUG, INFO, WARNING or ERROR")
-    log_json: bool = _setting(False, "true or false")
+    log_json: bool | None = _setting(None, "true or false, or empty: JSON unless stderr is a terminal")
+
+    otel_exporter_otlp_endpoint: str | None = _setting(None, "an http or https address", pattern=_URL)
+
+    alert_webhook_url: SecretStr | None = _setting(None, "an https address")  # whoever knows it may write there
+    alert_webhook_secret: SecretStr | None = _setting(None, "a random word of 16 characters or more", min_length=16)
 
     @field_validator(
         *("job_types", "worker_modules", "deepl_glossary_ids", "cors_origins", "panel_embed_origins"), mode="before"
@@ -124,6 +177,22 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
+
+    @field_validator("http_tokens", "http_secrets", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [pair.strip().partition("=") for pair in value.split(",") if pair.strip()]
+        if not all(name.strip() and secret.strip() for name, _, secret in pairs):
+            raise ValueError("no pairs")
+        return tuple((name.strip(), secret.strip()) for name, _, secret in pairs)
+
+    @field_validator("jobs_enabled", mode="before")
+    @classmethod
+    def _on_or_off(cls, value: Any) -> Any:
+        # Its other name was a plain switch.
+        return _SWITCHED.get(value.strip().lower(), value) if isinstance(value, str) else value
 
     @field_validator("supabase_url", "supabase_public_url")
     @classmethod
@@ -145,6 +214,13 @@ class Settings(BaseSettings):
             raise ValueError("a secret key")
         return value
 
+    @field_validator("alert_webhook_url")
+    @classmethod
+    def _is_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(_URL_WITH_QUERY, value.get_secret_value()):
+            raise ValueError("no address")
+        return value
+
     @model_validator(mode="after")
     def _beats_fit_the_lease(self) -> "Settings":
         if self.beat_seconds * 2 > self.lease_seconds:
@@ -153,6 +229,23 @@ class Settings(BaseSettings):
                 f"({self.lease_seconds:g}), so that one lost heartbeat does not cost a running job."
             )
         return self
+
+    @property
+    def secrets(self) -> list[str]:
+        """Every value that nobody shall read in a log."""
+        single = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
+        return [*single, *(value.get_secret_value() for _, value in (*self.http_tokens, *self.http_secrets))]
+
+
+class _OtherNames(BaseSettings):
+    """What stands under the second names of the switches, as it is written there."""
+
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
+
+    use_bg_jobs_global: str | None = None
+    use_bg_jobs_admin: str | None = None
+    use_bg_jobs_cron: str | None = None
+    use_bg_jobs_match: str | None = None
 
 
 class DeskSettings(BaseSettings):
@@ -181,25 +274,6 @@ class DeskSettings(BaseSettings):
         return key
 
 
-class AlertSettings(BaseSettings):
-    """From where on `worker alerts` says something."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
-
-    alert_realtime_down_seconds: int = _whole(300, 1, 86400)
-    alert_pending_seconds: int = _whole(300, 1, 86400)
-    alert_failure_percent: float = _setting(10.0, "a number from 0 to 100", ge=0, le=100)
-    alert_failure_jobs: int = _whole(10, 1, 1000)
-    alert_window_seconds: int = _whole(3600, 60, 86400)
-    alert_queue_depth: int = _whole(20, 0, 1000)
-    alert_average_seconds: int = _whole(120, 1, 86400)
-    alert_stale_seconds: int = _whole(90, 31, 86400)
-
-    def arguments(self) -> dict[str, Any]:
-        """The same as arguments of `translation_alerts`."""
-        return {f"p_{name.removeprefix('alert_')}": value for name, value in self.model_dump().items()}
-
-
 def load_alerts(env_file: Path | None = Path(".env")) -> AlertSettings:
     """The thresholds of `worker alerts`. Raises ConfigurationError."""
     try:
@@ -224,9 +298,31 @@ def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
         ConfigurationError: one sentence that names the variable, its value and what is allowed.
     """
     try:
-        return Settings(_env_file=env_file, **overrides)  # type: ignore[call-arg]  # pydantic-settings' own
+        chosen = Settings(_env_file=env_file, **overrides)  # type: ignore[call-arg]  # pydantic-settings' own
     except ValidationError as invalid:
         raise errors.ConfigurationError(_sentence(Settings, invalid)) from None
+    _agree(chosen, _OtherNames(_env_file=env_file))  # type: ignore[call-arg]  # the same
+    return chosen
+
+
+def _agree(chosen: Settings, others: _OtherNames) -> None:
+    """Refuse a switch that says one thing under one name and another under the other: nobody could tell which holds."""
+    for name, other in _OTHER_NAMES.items():
+        said = getattr(others, other.lower())
+        found = getattr(chosen, name.lower())
+        if said is None or _same_switch(found, said):
+            continue
+        shown = str(found).lower()
+        raise errors.ConfigurationError(
+            f"{name} is {shown} and {other} is {said!r}; allowed: one of the two names, or the same under both."
+        )
+
+
+def _same_switch(found: str | bool, said: str) -> bool:
+    said = said.strip().lower()
+    if isinstance(found, bool):
+        return {"on": True, "off": False}.get(_SWITCHED.get(said, said)) is found
+    return _SWITCHED.get(said, said) == found
 
 
 def _sentence(model: type[BaseSettings], invalid: ValidationError) -> str:
@@ -257,5 +353,5 @@ def _is_powerful(key: str) -> bool:
 
 
 def _shown(name: str, value: Any) -> str:
-    secret = "secret" in name or name.endswith("_key")
+    secret = "secret" in name or "token" in name or "webhook" in name or name.endswith("_key")
     return "not usable" if secret else repr(value)

@@ -1,7 +1,7 @@
 """A whole worker in this process with its HTTP side, read as Prometheus and an operator read it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,6 +9,7 @@ import aiohttp
 from loguru import logger
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.conftest import CHORE
 from tests.support.database import Database
 from tests.support.waiting import until
 from worker import app, settings
@@ -74,11 +75,17 @@ class Operated:
 
 @asynccontextmanager
 async def operated(
-    stack: Stack, *, translator: str = "pseudo", libretranslate_url: str | None = None, **more: Any
+    stack: Stack,
+    *,
+    translator: str = "pseudo",
+    libretranslate_url: str | None = None,
+    provider: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> AsyncIterator[Operated]:
-    """A worker that hears, with ten credits a language; settings as keyword arguments."""
+    """A worker that hears, with ten credits a language; settings as keyword arguments, *provider*'s own apart."""
     project = Database(stack.urls.database_url, stack.urls.admin_database_url)
     project.price(10)
+    project.run(CHORE)
     chosen = settings.load(
         None,
         supabase_url=stack.urls.url,
@@ -92,7 +99,9 @@ async def operated(
     sink = logger.add(lambda line: ports.append(line.record["extra"]["port"]), filter=_tells_port)
     try:
         async with aiohttp.ClientSession() as http:
-            options = TranslatorOptions(libretranslate_url=libretranslate_url, limits=Limits(wait_seconds=0))
+            options = TranslatorOptions(
+                libretranslate_url=libretranslate_url, limits=Limits(wait_seconds=0), **(provider or {})
+            )
             chain = build(translator, session=http, options=options)
             await chain.prepare()
             worker = app.App(

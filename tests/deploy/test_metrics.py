@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.usefixtures("fresh"),
 ]
 
-CANCEL = "select public.cancel_translation_job(id) from public.translation_jobs where job_type = 'http'"
+CANCEL = "select public.cancel_translation_job(id) from public.translation_jobs where job_type = 'chore'"
 
 
 async def test_a_job_moves_what_it_passes_through(stack: Stack) -> None:
@@ -120,7 +120,7 @@ async def test_a_throttle_and_a_held_job_are_seen_while_they_last(stack: Stack) 
 
 async def test_an_open_breaker_and_its_reason_show(stack: Stack) -> None:
     async with operated(stack, translator="libretranslate", libretranslate_url="http://127.0.0.1:9") as worker:
-        breaker = worker.worker._providers
+        breaker = worker.worker.speaks.providers
         # Nobody listens there: five calls in a row without an answer open it.
         user = worker.project.user(credits=100)
         job = worker.project.rpc(
@@ -157,14 +157,14 @@ async def test_a_cut_connection_is_a_reconnect_and_time_spent_polling(stack: Sta
 
 async def test_waiting_jobs_are_seen_by_type_with_the_age_of_the_oldest(stack: Stack) -> None:
     async with operated(stack) as worker:
-        worker.project.run("select public.enqueue_translation_job('http', '{}', array['one'])")
+        worker.project.run("select public.enqueue_translation_job('chore', '{}', array['one'])")
         after = await worker.numbers()
         worker.project.run(
-            "select public.cancel_translation_job(id) from public.translation_jobs where job_type = 'http'"
+            "select public.cancel_translation_job(id) from public.translation_jobs where job_type = 'chore'"
         )
         empty = await worker.numbers()
 
-    assert after("worker_queue_waiting", job_type="http") == 1
+    assert after("worker_queue_waiting", job_type="chore") == 1
     assert after("worker_queue_jobs", status="pending") == 1
     assert after("worker_queue_oldest_waiting_seconds") > 0
     assert empty("worker_queue_waiting") == empty("worker_queue_oldest_waiting_seconds") == 0
@@ -172,14 +172,14 @@ async def test_waiting_jobs_are_seen_by_type_with_the_age_of_the_oldest(stack: S
 
 async def test_a_job_whose_claim_is_over_counts_as_stuck(stack: Stack) -> None:
     async with operated(stack) as worker:
-        worker.project.run("select public.enqueue_translation_job('http', '{}', array['one'])")
+        worker.project.run("select public.enqueue_translation_job('chore', '{}', array['one'])")
         worker.project.run(
-            """select public.claim_translation_jobs('gone', 1, 1000, array['http'], gen_random_uuid(), 'poll');
+            """select public.claim_translation_jobs('gone', 1, 1000, array['chore'], gen_random_uuid(), 'poll');
                update public.translation_job_claims set lease_until = now() - interval '1 minute'"""
         )
         stuck = await worker.numbers()
         worker.project.run(
-            "select public.cancel_translation_job(id) from public.translation_jobs where job_type = 'http'"
+            "select public.cancel_translation_job(id) from public.translation_jobs where job_type = 'chore'"
         )
         cured = await worker.numbers()
 

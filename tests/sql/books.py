@@ -13,7 +13,7 @@ class Books:
     """Balances and movements of every user, and what was translated for him before."""
 
     def __init__(self) -> None:
-        self.prices = {"translation": 0, "http": 0}
+        self.prices = {"translation": 0, "chore": 0}
         self.balances: dict[str, int] = {}
         self.ledger: list[tuple[str, str | None, str | None, str, int]] = []
         # (user, segment) → its language, and the item it is owed to

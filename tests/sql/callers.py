@@ -97,13 +97,13 @@ class Callers(Machine):
     def enqueue(self, user: str | None, job_type: str, ask: Ask, priority: int) -> Any:
         return self._make(None, self._request(user, job_type, ask, priority))
 
-    @rule(target=JOBS, parent=JOBS, other=JOBS, by=BY, ask=ASKS)
-    def create_child(self, parent: Made, other: Made, by: str, ask: Ask) -> Any:
+    @rule(target=JOBS, parent=JOBS, other=JOBS, by=BY, ask=ASKS, anyway=st.booleans())
+    def create_child(self, parent: Made, other: Made, by: str, ask: Ask, anyway: bool) -> Any:
         caller = self._caller(parent, by)
         user = parent.request.user if caller is None else caller
         if not self._may_own(user):
             return multiple()
-        return self._make(caller, self._request(user, "translation", ask, after=(parent.id, other.id)))
+        return self._make(caller, self._request(user, "translation", ask, after=(parent.id, other.id), anyway=anyway))
 
     @rule(made=JOBS)
     def create_again(self, made: Made) -> None:
@@ -122,12 +122,29 @@ class Callers(Machine):
         agree(answer if refused else ids, lambda: self.model.add_all(requests, ids))
         return multiple(*(Made(*made) for made in zip(ids, repeat(None), requests, strict=False) if not refused))
 
+    @rule(target=JOBS, user=USERS, asks=st.lists(ASKS, min_size=2, max_size=3), anyway=st.booleans())
+    def enqueue_chain(self, user: str, asks: Sequence[Ask], anyway: bool) -> Any:
+        """Each waits for the one before it; the call names the last one first."""
+        requests = [self._request(user, "translation", ask, anyway=anyway) for ask in asks]
+        steps = []
+        for n, request in enumerate(requests):
+            said = {f"p_{k}": v for k, v in self._arguments(request).items()} | {"p_items": list(request.items)}
+            steps.append(said | {"p_name": str(n), "p_after_names": [str(n - 1)] if n else None})
+        answer = self.ask("enqueue_translation_chain", None, jobs=steps[::-1])
+        refused = isinstance(answer, Refusal)
+        ids = [f"new {n}" if refused else answer[str(n)]["id"] for n in range(len(steps))]
+        agree(answer if refused else ids, lambda: self.model.add_chain(requests, ids))
+        return multiple(*(Made(*made) for made in zip(ids, repeat(None), requests, strict=False) if not refused))
+
     def _may_own(self, user: str | None) -> bool:
         return user is None or user in self.users
 
-    def _request(self, user: str | None, job_type: str, ask: Ask, priority: int = 5, after: Any = ()) -> Request:
+    def _request(
+        self, user: str | None, job_type: str, ask: Ask, priority: int = 5, after: Any = (), anyway: bool = False
+    ) -> Request:
         run_at = None if ask.moment is None else self.model.now + ask.moment
-        return Request(user, job_type, ask.content, ask.items, priority, ask.key, run_at, tuple(dict.fromkeys(after)))
+        after = tuple(dict.fromkeys(after))
+        return Request(user, job_type, ask.content, ask.items, priority, ask.key, run_at, after, anyway)
 
     @staticmethod
     def _arguments(request: Request) -> dict[str, Any]:
@@ -139,6 +156,7 @@ class Callers(Machine):
             "idempotency_key": request.key,
             "run_at": timestamp(request.run_at),
             "after": list(request.after) or None,
+            "options": {"after_failure": "run"} if request.anyway else {},
         }
 
     def _make(self, caller: str | None, request: Request) -> Any:

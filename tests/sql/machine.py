@@ -23,7 +23,7 @@ from tests.support.database import Database, Refused
 Call = Callable[..., Any]
 
 LANGUAGES = ("de", "es", "fr")
-TYPES = ("translation", "http")
+TYPES = ("translation", "chore")
 LEASE_MS = 30 * SECOND
 PAUSES = (SECOND, 5 * SECOND, LEASE_MS, LEASE_MS + SECOND, 301 * SECOND, DAY)
 
@@ -69,7 +69,7 @@ CLAIMS: Bundle[Held] = Bundle("claims")
 BEATS: Bundle[Sent] = Bundle("beats")
 
 WORKERS = st.sampled_from(["w1", "w2"])
-JOB_TYPES = st.sampled_from([[*TYPES], ["translation"], ["http"]])
+JOB_TYPES = st.sampled_from([[*TYPES], ["translation"], ["chore"]])
 
 
 class Machine(RuleBasedStateMachine):

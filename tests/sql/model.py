@@ -7,6 +7,7 @@ jittered wait is), the machine is told the choice and refuses one that was not a
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tests.sql import rows
@@ -15,7 +16,7 @@ from tests.sql.rows import Claim, Item, Job, Refusal, Request
 
 SECOND = 1000
 DAY = 86_400 * SECOND
-MAX_ATTEMPTS = {"translation": 2, "http": 3}
+MAX_ATTEMPTS = {"translation": 2, "chore": 3}
 MAX_LOST = 3
 RETRY_WINDOW_MAX = 300 * SECOND
 THROTTLED = 15 * SECOND  # the pause when the provider named none
@@ -66,7 +67,7 @@ class Model:
     def _waits(self, request: Request, by_user: bool) -> bool:
         parents = [self.jobs[parent] for parent in request.after if parent in self.jobs]
         visible = [parent for parent in parents if not by_user or parent.user == request.user]
-        if any(parent.status in ("failed", "cancelled") for parent in visible):
+        if not request.anyway and any(parent.status in ("failed", "cancelled") for parent in visible):
             raise Refusal("parent_failed")
         if len(visible) < len(request.after):
             raise Refusal("parent_not_found")
@@ -80,6 +81,19 @@ class Model:
         except Refusal:
             self.books, self.jobs = before
             raise
+
+    def add_chain(self, requests: Sequence[Request], new_ids: Sequence[str]) -> list[str]:
+        """Jobs that wait for each other, one after the other; all or none."""
+        before = copy.deepcopy((self.books, self.jobs))
+        made: list[str] = []
+        try:
+            for request, new_id in zip(requests, new_ids, strict=True):
+                after = replace(request, after=tuple(made[-1:]))
+                made.append(self.add(after, new_id, by_user=False))
+        except Refusal:
+            self.books, self.jobs = before
+            raise
+        return made
 
     def cancel(self, job_id: str, caller: str | None) -> str:
         """Returns the status the job has then."""
@@ -101,8 +115,16 @@ class Model:
             raise Refusal("nothing_to_retry")
         old = job.request
         priority = old.priority if caller is None else 5
-        request = Request(job.user, old.job_type, old.content, items, priority)
+        after = tuple(self._latest(parent) for parent in old.after if parent in self.jobs)
+        if caller is not None:
+            after = tuple(parent for parent in after if self.jobs[parent].user == caller)
+        request = Request(job.user, old.job_type, old.content, items, priority, after=after, anyway=old.anyway)
         return self.add(request, new_id, by_user=caller is not None, retry_of=job_id)
+
+    def _latest(self, job_id: str) -> str:
+        """The job itself, or what repeats it after it did not complete."""
+        again = [job.id for job in self.jobs.values() if job.retry_of == job_id]
+        return self._latest(again[0]) if again and self.jobs[job_id].status in ("failed", "cancelled") else job_id
 
     def _own(self, job_id: str, caller: str | None) -> Job:
         job = self.jobs.get(job_id)
@@ -118,7 +140,10 @@ class Model:
         self.books.forget(user)
         for job in list(self.jobs.values()):
             if job.status == "blocked" and unfinished.intersection(job.request.after):
-                self._close(job, "cancelled")
+                if job.request.anyway:
+                    self._settle_child(job)
+                else:
+                    self._close(job, "cancelled")
 
     def requeue(self, job_ids: Iterable[str]) -> int:
         """What waits for a time, or is being worked on, runs now. Returns how many."""
@@ -290,7 +315,7 @@ class Model:
 
     def _settle_child(self, child: Job) -> None:
         parents = [self.jobs[parent] for parent in child.request.after if parent in self.jobs]
-        if any(parent.status in ("failed", "cancelled") for parent in parents):
+        if not child.request.anyway and any(parent.status in ("failed", "cancelled") for parent in parents):
             self._close(child, "cancelled")
         elif all(parent.ended for parent in parents):
             later = child.run_at is not None and child.run_at > self.now

@@ -30,11 +30,13 @@ class Request:
     key: str | None = None
     run_at: int | None = None
     after: tuple[str, ...] = ()
+    anyway: bool = False
+    """Run also after a parent that did not complete."""
 
     @property
     def body(self) -> tuple[Any, ...]:
         """What an idempotency key stands for."""
-        return self.job_type, self.content, self.items
+        return self.job_type, self.content, self.items, self.anyway
 
 
 @dataclass

@@ -62,10 +62,10 @@ def test_a_claim_with_nothing_waiting_is_an_empty_list(claim: Claim) -> None:
 
 
 def test_other_types_are_left_alone(db: Database, claim: Claim) -> None:
-    db.rpc("enqueue_translation_job", p_job_type="http", p_content={})
+    db.rpc("enqueue_translation_job", p_job_type="chore", p_content={})
 
     assert claim() == []
-    assert len(claim(job_types=["translation", "http"])) == 1
+    assert len(claim(job_types=["translation", "chore"])) == 1
 
 
 def test_the_same_claim_repeated_returns_the_same_jobs(create: Create, claim: Claim, record: Record) -> None:
@@ -193,8 +193,8 @@ def test_a_released_job_starts_next_though_other_kinds_are_far_ahead(
     rows = [create("es") for _ in range(4)]
     held = claim()[0]
     for _ in range(9):
-        db.rpc("enqueue_translation_job", p_job_type="http", p_content={})
-        claim(job_types=["http"])
+        db.rpc("enqueue_translation_job", p_job_type="chore", p_content={})
+        claim(job_types=["chore"])
     db.rpc("release_translation_jobs", p_worker_id="w1", p_leases=[{"job_id": held["job_id"], "token": held["token"]}])
 
     assert claim()[0]["job_id"] == held["job_id"] == rows[0]["id"]
@@ -276,11 +276,11 @@ def test_a_job_that_comes_back_is_not_below_the_floor(db: Database, queue: list[
 def test_other_types_and_priorities_have_floors_of_their_own(db: Database, queue: list[Row], claim: Claim) -> None:
     floor = floored(db, claim)
     urgent = db.rpc("enqueue_translation_job", p_job_type="translation", p_content="Now", p_items=["es"], p_priority=9)
-    other = db.rpc("enqueue_translation_job", p_job_type="http", p_content={}, p_priority=10)
+    other = db.rpc("enqueue_translation_job", p_job_type="chore", p_content={}, p_priority=10)
     for row in (urgent, other):
         move_below(db, row)
 
-    assert ids(claim(limit=2, job_types=["translation", "http"], floor=floor)) == ids([other, urgent])
+    assert ids(claim(limit=2, job_types=["translation", "chore"], floor=floor)) == ids([other, urgent])
 
 
 def test_no_floor_passes_a_create_that_commits_late(db: Database, queue: list[Row], claim: Claim) -> None:

@@ -227,7 +227,7 @@ def test_a_refused_language_comes_with_the_nearest_ones_on_offer(db: Database, c
 
 def test_the_owner_enqueues_any_type_for_nobody_or_for_a_user(db: Database, user: str) -> None:
     free = db.rpc(
-        "enqueue_translation_job", p_job_type="http", p_content={"url": "/x"}, p_items=["a", "b"], p_priority=10
+        "enqueue_translation_job", p_job_type="chore", p_content={"url": "/x"}, p_items=["a", "b"], p_priority=10
     )
     priced = db.rpc(
         "enqueue_translation_job", p_job_type="translation", p_content="Hello", p_items=["es"], p_user_id=user

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.conftest import INSTALL
+from tests.conftest import CHORE, INSTALL, ROOT
 from tests.support.database import Database
 from tests.support.waiting import until
 from worker.devstack import platform
@@ -45,6 +45,7 @@ async def test_cron_rescues_and_purges_where_no_worker_lives(tmp_path: Path) -> 
             admin.execute(EXTENSION)
         for _ in range(2):
             await platform.apply_sql(cluster, "postgres", INSTALL)
+        await platform.apply_sql(cluster, "postgres", CHORE)
         db = Database(cluster.url("postgres"), cluster.url())
         try:
             await runs_once(db)
@@ -57,10 +58,10 @@ async def runs_once(db: Database) -> None:
         {"jobname": "translation-purge", "schedule": "* 3 * * *", "username": "postgres"},
         {"jobname": "translation-rescue", "schedule": "* * * * *", "username": "postgres"},
     ]
-    old, lost = (db.rpc("enqueue_translation_job", p_job_type="http", p_content={})["id"] for _ in range(2))
+    old, lost = (db.rpc("enqueue_translation_job", p_job_type="chore", p_content={})["id"] for _ in range(2))
     db.rpc("cancel_translation_job", p_job_id=old)
     db.run("update public.translation_jobs set completed_at = now() - interval '91 days' where id = %s", old)
-    call: dict[str, Any] = {"p_worker_id": "w1", "p_limit": 1, "p_lease_ms": 30_000, "p_job_types": ["http"]}
+    call: dict[str, Any] = {"p_worker_id": "w1", "p_limit": 1, "p_lease_ms": 30_000, "p_job_types": ["chore"]}
     (held,) = db.rpc("claim_translation_jobs", **call, p_claim_id=lost)
     db.run("update public.translation_job_claims set lease_until = now() - interval '1 second' where true")
     # Not to wait for the night: an owner may change a schedule.
@@ -68,8 +69,15 @@ async def runs_once(db: Database) -> None:
         "select cron.schedule('translation-purge', '* * * * *', command) from cron.job where jobname like '%%-purge'"
     )
 
+    # Work that comes again: each minute here, and each time the same job.
+    db.run((ROOT / "sql/examples/recurring.sql").read_text())
+    db.run("select cron.schedule('nightly-notice', '* * * * *', command) from cron.job where jobname like 'nightly-%%'")
+
     def left() -> list[dict[str, Any]]:
-        return db.run("select id::text, status from public.translation_jobs")
+        return db.run("select id::text, status from public.translation_jobs where subject is null")
+
+    def recurring() -> int:
+        return int(db.value("select count(*) from public.translation_jobs where subject = 'notice:ferry'"))
 
     await until(
         lambda: left() == [{"id": lost, "status": "pending"}],
@@ -77,5 +85,6 @@ async def runs_once(db: Database) -> None:
         seconds=MINUTE_SECONDS,
     )
     assert held["job_id"] == lost
+    await until(lambda: recurring() == 1, "cron made the job of this night", seconds=MINUTE_SECONDS)
     ran = db.run("select distinct status from cron.job_run_details where end_time is not null")
     assert ran == [{"status": "succeeded"}]

@@ -2,8 +2,10 @@
 
 import asyncio
 import gzip
+import re
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,27 @@ from tests.conftest import INSTALL, ROOT
 from tests.support.database import TEST_CLOCK, Database, Row, outcomes
 from worker.devstack import platform
 from worker.devstack.postgres import Cluster
+from worker.store import SCHEMA_VERSION
 
 VERSIONS = sorted((ROOT / "tests/sql/versions").glob("*.sql.gz"))
+# The scripts of releases, by their schema version; what was never released has another name.
+RELEASED = {int(path.name[:4]): path for path in VERSIONS if re.fullmatch(r"\d{4}\.sql\.gz", path.name)}
 
 
 def text(version: Path) -> str:
     return gzip.decompress(version.read_bytes()).decode()
+
+
+def schema_version(script: str) -> int:
+    found = re.search(r"schema_version\(\) returns int.*?\$\$ select (\d+) \$\$", script, re.DOTALL)
+    assert found
+    return int(found[1])
+
+
+def is_raised(released: Mapping[int, str], script: str) -> bool:
+    """Whether *script* is the last one released, or has a higher version than it."""
+    last = max(released, default=0)
+    return script == released.get(last) or schema_version(script) > last
 
 
 def dump(cluster: Cluster, database: str) -> str:
@@ -69,6 +86,35 @@ async def test_applying_it_over_an_older_version_gives_the_same_schema(
     fresh = await project(cluster, "install_fresh", INSTALL)
 
     assert await project(cluster, "install_over", text(version), INSTALL, legacy_grants=legacy_grants) == fresh
+
+
+def test_the_schema_version_is_raised_when_the_script_is_no_longer_the_released_one() -> None:
+    script = INSTALL.replace(f"$$ select {schema_version(INSTALL)} $$", "$$ select 7 $$", 1)
+    assert is_raised({}, script)
+    assert is_raised({6: "older"}, script)
+    assert is_raised({6: "older", 7: script}, script)
+    assert not is_raised({6: "older", 7: script + "\n-- changed"}, script)
+
+    assert {version: schema_version(text(path)) for version, path in RELEASED.items()} == {n: n for n in RELEASED}
+    assert is_raised({version: text(path) for version, path in RELEASED.items()}, INSTALL), "sql/00_schema.sql"
+    assert 1 <= SCHEMA_VERSION <= schema_version(INSTALL)
+
+
+def test_a_release_keeps_its_script_and_no_other_under_its_version(tmp_path: Path) -> None:
+    for folder in ("scripts", "sql", "tests/sql/versions"):
+        (tmp_path / folder).mkdir(parents=True)
+    shutil.copy(ROOT / "scripts/keep-sql", tmp_path / "scripts")
+
+    def keep(script: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "sql/install.sql").write_text(script)
+        return subprocess.run([str(tmp_path / "scripts/keep-sql")], capture_output=True, text=True, check=False)
+
+    kept = f"tests/sql/versions/{schema_version(INSTALL):04}.sql.gz"
+    assert keep(INSTALL).stdout == f"{kept}\n"
+    assert text(tmp_path / kept) == INSTALL
+    assert keep(INSTALL).returncode == 0
+    assert "raise schema_version()" in keep(INSTALL + "-- more\n").stderr
+    assert text(tmp_path / kept) == INSTALL
 
 
 @pytest.fixture

@@ -29,6 +29,20 @@ PROFILE = settings(
 # Called by the procedures, and the owner's to replace.
 HOOKS = {"hold_translation_balance", "return_translation_balance"}
 
+# What changes nothing that the model knows but by calling one of the others, and has a file of its own.
+APART = {
+    "do_translation_chores",  # test_retention
+    "run_translation_trigger",  # test_triggers
+    "take_translation_queue",  # test_intake
+    "take_translation_alert_notices",  # test_alerts
+    "settle_translation_alert_notices",  # test_alerts
+    "translation_series",  # test_ops
+    "operate_translation_jobs",  # test_ops
+    "retry_translation_failures",  # test_ops
+    "reveal_translation_source",  # test_ops
+    "start_translation_trigger",  # tests/web/test_ops
+}
+
 # What the histories have to come to, or they would prove little.
 REACHED = {"pending", "scheduled", "blocked", "processing", "retrying", "completed", "failed", "cancelled"}
 REACHED |= {"recorded", "already", "lost"}
@@ -53,6 +67,8 @@ def test_every_history_of_every_procedure_goes_as_the_model_says(db: Database) -
         """select proname from pg_proc where pronamespace = 'public'::regnamespace
              and proname like '%translation%' and prorettype <> 'trigger'::regtype and provolatile = 'v'"""
     )
-    assert {row["proname"] for row in procedures} <= Histories.asked | HOOKS, "whatever may write is in the histories"
+    assert {row["proname"] for row in procedures} <= Histories.asked | HOOKS | APART, (
+        "whatever may write is in the histories"
+    )
     assert Histories.reached >= REACHED
     assert Histories.steps >= TOTAL

@@ -66,7 +66,7 @@ def test_a_list_is_filtered_and_paged_newest_first(
     rows = [create("es", subject=f"card:{n % 2}") for n in range(6)]
     record(outcomes(claim()[0], "failed"))
     record(outcomes(claim()[0], "completed"))
-    db.rpc("enqueue_translation_job", p_job_type="http", p_content={}, p_user_id=user)
+    db.rpc("enqueue_translation_job", p_job_type="chore", p_content={}, p_user_id=user)
     order = [row["id"] for row in reversed(rows)]
 
     def ids(**filters: Any) -> list[str]:
@@ -79,7 +79,7 @@ def test_a_list_is_filtered_and_paged_newest_first(
     assert ids(p_status=["failed", "completed"]) == [rows[1]["id"], rows[0]["id"]]
     assert ids(p_status=[]) == []
     assert ids(p_subject="card:1") == order[::2]
-    assert ids(p_job_type="http") == []
+    assert ids(p_job_type="chore") == []
     assert ids(p_since=rows[4]["created_at"]) == order[:2]
     assert ids(p_limit=3)[:2] == order[:2]
     assert ids(p_before_seq=rows[2]["seq"]) == [rows[1]["id"], rows[0]["id"]]
@@ -92,7 +92,7 @@ def test_a_batch_makes_all_its_jobs_and_one_message(db: Database, user: str) -> 
         {"p_job_type": "translation", "p_content": f"Text {n}", "p_items": ["es"], "p_user_id": user} for n in range(5)
     ]
 
-    rows = db.rpc("enqueue_translation_jobs", p_jobs=[*jobs, {"p_job_type": "http", "p_content": {}}])
+    rows = db.rpc("enqueue_translation_jobs", p_jobs=[*jobs, {"p_job_type": "chore", "p_content": {}}])
 
     assert [row["credits_reserved"] for row in rows] == [10, 10, 10, 10, 10, 0]
     with psycopg.connect(db.admin_url) as admin:
@@ -207,7 +207,7 @@ def test_the_queue_in_numbers(db: Database, create: Create, claim: Claim, record
     stats = db.rpc("translation_queue_stats")
 
     assert stats["live"] == {"pending": 3}
-    assert stats["waiting_by_type"] == {"translation": 3, "http": 0, "sql_functions": 0}
+    assert stats["waiting_by_type"] == {"translation": 3, "chore": 0, "http": 0, "sql_functions": 0}
     assert stats["ended_in_an_hour"] == {"completed": 1}
     assert stats["oldest_waiting_ms"] >= 31_000
     assert (stats["claims"], stats["stuck"], stats["workers"]) == (0, 0, {"polling": 1})
@@ -343,3 +343,20 @@ def test_a_result_with_a_nul_never_reaches_a_function(db: Database, create: Crea
 def test_the_example_applies_twice(db: Database) -> None:
     db.run(EXAMPLE)
     db.run(EXAMPLE)
+
+
+def test_recurring_work_is_one_job_a_period_however_often_it_is_run(db: Database) -> None:
+    """The example, against a stand-in with the signatures of pg_cron."""
+    with psycopg.connect(db.admin_url, autocommit=True) as admin:
+        admin.execute("set allow_system_table_mods = on")
+        admin.execute(CRON)
+    db.run((ROOT / "sql/examples/recurring.sql").read_text())
+    (row,) = db.run("select schedule, command from cron.job where jobname = 'nightly-notice'")
+
+    for _ in range(3):
+        db.run(row["command"])
+
+    assert row["schedule"] == "30 3 * * *"
+    assert db.run("select subject, status from public.translation_jobs") == [
+        {"subject": "notice:ferry", "status": "pending"}
+    ]

@@ -319,7 +319,7 @@ def test_promise_8_no_answer_is_longer_than_a_thousand_rows_or_takes_two_seconds
         fill(crowd, ALL)
     user = str(crowd.value("select md5('user 7')::uuid"))
     jobs = [str(row["id"]) for row in crowd.run("select id from public.translation_jobs limit 3000")]
-    beat = {"mode": "realtime", "job_types": ["translation", "http"]}
+    beat = {"mode": "realtime", "job_types": ["translation", "chore"]}
     calls: list[tuple[str, str | None, Row]] = [
         ("create_translation_job", user, {"p_content": "Hello", "p_target_languages": ["es"]}),
         ("list_translation_jobs", user, {"p_limit": 100_000}),
@@ -435,7 +435,9 @@ def test_promise_7_a_key_stands_for_one_request_in_every_state_until_the_purge(
 
 
 def test_promise_7_a_key_of_nobody_is_one_key_too(db: Database) -> None:
-    jobs = [db.rpc("enqueue_translation_job", p_job_type="http", p_content={}, p_idempotency_key="k") for _ in range(2)]
+    jobs = [
+        db.rpc("enqueue_translation_job", p_job_type="chore", p_content={}, p_idempotency_key="k") for _ in range(2)
+    ]
 
     assert jobs[0]["id"] == jobs[1]["id"]
 

@@ -41,7 +41,11 @@ USER_READS = {
 }
 
 # Everything, but where writing would make no sense or undo a promise.
-SERVICE_MAY = {"translation_credit_ledger": ["select", "insert"], "translation_jobs_overview": ["select"]}
+SERVICE_MAY = {
+    "translation_credit_ledger": ["select", "insert"],
+    "translation_operator_actions": ["select", "insert"],
+    "translation_jobs_overview": ["select"],
+}
 
 # Of this project: the example's own trigger and the clock that tests replace are not.
 OURS = """p.pronamespace in ('public'::regnamespace, 'translation_private'::regnamespace)
@@ -101,7 +105,7 @@ def test_every_table_has_row_security_a_key_and_comments(db: Database) -> None:
     bare = db.run(
         """select c.relname from pg_class c
            where c.relkind = 'r' and c.relnamespace in ('public'::regnamespace, 'translation_private'::regnamespace)
-             and c.relname like any (array['translation%', 'create_budget'])
+             and c.relname like any (array['translation%', 'create_budget', 'series', 'rolled_up'])
              and (not c.relrowsecurity or obj_description(c.oid) is null
                   or not exists (select from pg_constraint k where k.conrelid = c.oid and k.contype = 'p'))"""
     )
@@ -183,7 +187,7 @@ def test_a_signed_in_token_without_a_subject_is_nobody_not_the_owner(db: Databas
             {"p_worker_id": "w", "p_limit": 1, "p_lease_ms": 1, "p_job_types": [], "p_claim_id": None},
         ),
         ("record_translation_results", {"p_worker_id": "w", "p_results": []}),
-        ("enqueue_translation_job", {"p_job_type": "http", "p_content": {}}),
+        ("enqueue_translation_job", {"p_job_type": "chore", "p_content": {}}),
         ("rescue_translation_jobs", {}),
         ("heartbeat_translation_worker", {"p_worker_id": "w", "p_report": {}}),
     ],

@@ -160,3 +160,48 @@ def test_a_users_token_goes_with_the_publishable_key(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SUPABASE_ACCESS_TOKEN", "user.token")
 
     assert settings.load_desk(None).key.get_secret_value() == "sb_publishable_x"
+
+
+def test_tokens_of_endpoints_are_pairs_that_nobody_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HTTP_TOKENS", "site=eyJ.a==, feed=tok")
+    chosen = settings.load(None)
+
+    assert [(name, token.get_secret_value()) for name, token in chosen.http_tokens] == [
+        ("site", "eyJ.a=="),
+        ("feed", "tok"),
+    ]
+    assert {"eyJ.a==", "tok"} <= set(chosen.secrets)
+    assert "tok" not in repr(chosen.http_tokens)
+    monkeypatch.setenv("HTTP_TOKENS", "only-a-token")
+    with pytest.raises(errors.ConfigurationError) as refused:
+        settings.load(None)
+    assert str(refused.value) == "HTTP_TOKENS is not usable; allowed: endpoint=token, several separated by commas."
+
+
+@pytest.mark.parametrize("address", ["hooks.example.com/secret-part", "ftp://hooks.example.com/secret-part"])
+def test_a_wrong_address_of_the_webhook_is_refused_without_being_shown(set_env: Any, address: str) -> None:
+    set_env(ALERT_WEBHOOK_URL=address)
+
+    sentence = refusal()
+
+    assert sentence == "ALERT_WEBHOOK_URL is not usable; allowed: an https address."
+
+
+def test_a_word_that_is_too_short_to_sign_with_is_refused_without_being_shown(set_env: Any) -> None:
+    set_env(ALERT_WEBHOOK_SECRET="tooshort")
+
+    assert refusal() == "ALERT_WEBHOOK_SECRET is not usable; allowed: a random word of 16 characters or more."
+
+
+def test_every_secret_of_the_settings_is_known_to_the_log(set_env: Any) -> None:
+    planted = {
+        name.upper(): f"planted-{name}-0123456789"
+        for name, field in settings.Settings.model_fields.items()
+        if "SecretStr" in str(field.annotation) and name not in ("alert_webhook_url", "http_tokens", "http_secrets")
+    }
+    set_env(**planted, ALERT_WEBHOOK_URL="https://hooks.example.com/planted?x=1")
+
+    assert {*planted.values(), "https://hooks.example.com/planted?x=1"} <= set(settings.load(None).secrets)
+    assert len(planted) >= 8
