@@ -100,13 +100,14 @@ def test_no_function_a_client_may_call_runs_as_its_owner_in_the_exposed_schema(p
 
 @pytest.mark.skipif(not CHECKER.exists(), reason=WITHOUT_DEBIAN)
 async def test_postgres_own_checker_finds_nothing_in_any_function(tmp_path: Path) -> None:
+    """On projects with new and with old default grants."""
     async with Cluster(tmp_path / "pg15", bin_dir=DEBIAN) as cluster:
-        await platform.install(cluster, "postgres")
-        await platform.apply_sql(cluster, "postgres", INSTALL)
-        connection = await psycopg.AsyncConnection.connect(cluster.url(), row_factory=dict_row)
-        async with connection:
-            await connection.execute("create extension plpgsql_check")
-            cursor = await connection.execute(CHECK)
-            found = await cursor.fetchall()
-
-    assert found == []
+        for database, legacy_grants in (("new_grants", False), ("old_grants", True)):
+            await cluster.create_database(database)
+            await platform.install(cluster, database, legacy_grants=legacy_grants)
+            await platform.apply_sql(cluster, database, INSTALL)
+            connection = await psycopg.AsyncConnection.connect(cluster.url(database=database), row_factory=dict_row)
+            async with connection:
+                await connection.execute("create extension plpgsql_check")
+                cursor = await connection.execute(CHECK)
+                assert await cursor.fetchall() == []

@@ -1,4 +1,4 @@
-"""Who may do what: the whole table, and the ways around it."""
+"""What keeps strangers out, and the ways around it. The table of who may do what stands in tests/security."""
 
 from typing import Any
 
@@ -8,97 +8,9 @@ import pytest
 from tests.sql.conftest import Create
 from tests.support.database import Database, Refused
 
-USER_CALLS = {
-    "create_translation_job",
-    "preview_translation_price",
-    "list_translation_jobs",
-    "show_translation_jobs",
-    "count_translation_jobs",
-    "watch_translation_jobs",
-    "watch_translation_users",
-    "get_translation_attempts",
-    "get_translation_movements",
-    "list_translation_languages",
-    "get_translation_job",
-    "get_translation_source",
-    "get_translation_result",
-    "get_translation_credits",
-    "cancel_translation_job",
-    "retry_translation_job",
-    "set_translation_term",
-    "delete_translation_term",
-}
-USER_READS = {
-    "translation_jobs",
-    "translation_job_items",
-    "translation_job_dependencies",
-    "translation_memory",
-    "translation_glossary",
-    "translation_languages",
-    "translation_credits",
-    "translation_credit_ledger",
-    "translation_jobs_overview",
-}
-
-# Everything, but where writing would make no sense or undo a promise.
-SERVICE_MAY = {
-    "translation_credit_ledger": ["select", "insert"],
-    "translation_operator_actions": ["select", "insert"],
-    "translation_jobs_overview": ["select"],
-}
-
 # Of this project: the example's own trigger and the clock that tests replace are not.
 OURS = """p.pronamespace in ('public'::regnamespace, 'translation_private'::regnamespace)
           and p.proname not in ('fill_museum_card', 'clock')"""
-
-
-def test_every_api_role_may_call_what_the_table_says_and_nothing_else(db: Database) -> None:
-    rows = db.run(
-        f"""select p.proname as name, n.nspname as schema, p.prorettype = 'trigger'::regtype as is_trigger,
-              has_function_privilege('anon', p.oid, 'execute') as anon,
-              has_function_privilege('authenticated', p.oid, 'execute') as authenticated,
-              has_function_privilege('service_role', p.oid, 'execute') as service_role
-            from pg_proc p join pg_namespace n on n.oid = p.pronamespace where {OURS}"""
-    )
-
-    assert [row["name"] for row in rows if row["anon"]] == []
-    assert {row["name"] for row in rows if row["authenticated"] and row["schema"] == "public"} == USER_CALLS
-    assert {row["name"] for row in rows if not row["service_role"]} == {
-        row["name"] for row in rows if row["is_trigger"]
-    }
-
-
-def test_every_api_role_may_touch_what_the_table_says_and_nothing_else(db: Database) -> None:
-    rows = db.run(
-        """select c.relname as name, r as role,
-             array(select x
-                   from unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) as x
-                   where has_table_privilege(r, c.oid, x)) as may
-           from pg_class c, unnest(array['anon', 'authenticated', 'service_role']) as r
-           where c.relkind in ('r', 'v', 'm') and c.relnamespace = 'public'::regnamespace
-             and c.relname like 'translation%'"""
-    )
-
-    for row in rows:
-        expected: list[str] = []
-        if row["role"] == "authenticated" and row["name"] in USER_READS:
-            expected = ["select"]
-        elif row["role"] == "service_role":
-            expected = SERVICE_MAY.get(row["name"], ["select", "insert", "update", "delete"])
-        assert row["may"] == expected, row
-
-
-def test_a_browser_never_sees_a_token(db: Database) -> None:
-    assert (
-        db.value("select has_column_privilege('authenticated', 'public.translation_job_attempts', 'token', 'select')")
-        is False
-    )
-    assert (
-        db.value(
-            "select has_column_privilege('authenticated', 'public.translation_job_attempts', 'claim_id', 'select')"
-        )
-        is False
-    )
 
 
 def test_every_table_has_row_security_a_key_and_comments(db: Database) -> None:

@@ -191,11 +191,12 @@ def _must_look(one: Described, columns: frozenset[str]) -> bool:
 
 
 def as_identity(identity: Identity) -> Statement:
-    """Step down to *identity* for the rest of the transaction."""
-    return Statement(
-        "select set_config('request.jwt.claims', $1, true), set_config('role', $2, true)",
-        [identity.claims_json, identity.role],
-    )
+    """
+    Step down to *identity* for the rest of the transaction: to a role that the REST side may act as, or to `anon`.
+
+    These connections are the superuser's, who may become anybody, whatever role a token was signed for.
+    """
+    return Statement(_STEP_DOWN, [identity.claims_json, identity.role])
 
 
 def payload(one: Described, view: View, select: Sequence[str], ids: Sequence[int], *, error: int = 0) -> str:
@@ -251,6 +252,14 @@ def _error(one: Described, view: View) -> str | None:
 def _object(values: Mapping[str, str], names: Sequence[str]) -> str:
     return "{" + ",".join(f"{json.dumps(name)}:{values[name]}" for name in names if name in values) + "}"
 
+
+_STEP_DOWN = """
+select set_config('request.jwt.claims', $1, true),
+       set_config('role', coalesce((
+         select rolname from pg_catalog.pg_roles
+         where rolname = $2 and rolname <> 'authenticator' and pg_has_role('authenticator', oid, 'member')
+       ), 'anon'), true)
+"""
 
 _TYPE = """
 select format_type(t.oid, $2::int4), t.typname from pg_catalog.pg_type t where t.oid = $1::oid

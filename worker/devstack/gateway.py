@@ -83,7 +83,8 @@ class Gateway:
             except KeyRefused as refused:
                 return web.json_response(refused.body, status=401)
             except TokenRefused as refused:
-                return Refusal(401, "PGRST303" if refused.expired else "PGRST301", refused.message).response()
+                code = "PGRST303" if refused.expired or refused.untimely else "PGRST301"
+                return Refusal(401, code, refused.message).response()
             except Refusal as refusal:
                 return refusal.response()
             except PoolExhausted:

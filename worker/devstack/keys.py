@@ -26,12 +26,13 @@ _VERIFIED_MAX = 1000
 
 
 class TokenRefused(Exception):
-    """A token that cannot be accepted; *expired* ones get a code of their own."""
+    """A token that cannot be accepted: *expired*, *untimely* in another way, or *malformed*."""
 
-    def __init__(self, message: str, *, expired: bool = False, malformed: bool = False) -> None:
+    def __init__(self, message: str, *, expired: bool = False, untimely: bool = False, malformed: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.expired = expired
+        self.untimely = untimely
         self.malformed = malformed
 
 
@@ -120,12 +121,17 @@ class Keys:
                 token,
                 key,
                 ["HS256" if algorithm == "HS256" else "ES256"],
+                leeway=_LEEWAY_SECONDS,
                 options={"verify_aud": False, "verify_exp": False},
             )
         except jwt.InvalidSignatureError as error:
             raise TokenRefused("JWSError JWSInvalidSignature") from error
+        except jwt.ImmatureSignatureError as error:
+            raise TokenRefused("JWT not yet valid", untimely=True) from error
         except jwt.PyJWTError as error:
             raise TokenRefused("JWT could not be decoded", malformed=True) from error
+        if not isinstance(claims.get("exp", 0), int | float):  # read as none, it would be good for ever
+            raise TokenRefused("The JWT 'exp' claim must be a number", untimely=True)
         return Identity(str(claims.setdefault("role", "anon")), claims)
 
     def jwks(self) -> dict[str, Any]:

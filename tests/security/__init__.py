@@ -1,0 +1,1 @@
+"""Who may do what, through every door, held to one page: `permissions.toml`."""
