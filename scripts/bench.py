@@ -16,14 +16,14 @@ from scripts.benches.telling import Figures
 
 SHORT = (
     *("stack", "gateway", "rpc", "memory", "claim", "latency", "herd", "reconnects", "throughput", "scale"),
-    *("pipeline", "quality", "sse", "panel"),
+    *("pipeline", "quality", "sse", "panel", "ops"),
 )
-LONG = ("idle",)  # an hour; `all` leaves it out
+LONG = ("idle", "peers")  # an hour, and half of one with packages to fetch; `all` leaves them out
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure the whole.")
-    parser.add_argument("bench", choices=[*SHORT, *LONG, "all"], nargs="?", default="all")
+    parser.add_argument("bench", choices=[*SHORT, *LONG, "plot", "all"], nargs="?", default="all")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     wanted, args = parser.parse_known_args()
     figures: Figures = {}

@@ -35,6 +35,7 @@ DOCUMENTS = (
     "docs/upgrading.md",
     "docs/kinds.md",
     "docs/triggers.md",
+    "docs/performance.md",
 )
 SQL = "\n".join(path.read_text() for path in sorted((ROOT / "sql").glob("[0-9][0-9]_*.sql")))
 

@@ -1,0 +1,87 @@
+"""What the benches make of what they saw: statements in a log, the table of the peers, the bars of the plots."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from scripts.benches import peer_process, peers, plot
+
+ROOT = Path(__file__).parents[2]
+
+LOG = """bench_pgqueuer_default LOG:  execute __asyncpg_stmt_5__: SELECT 1
+authenticator LOG:  execute <unnamed>: begin
+authenticator LOG:  execute s1: select set_config('role', $1, true)
+authenticator DETAIL:  Parameters: $1 = 'service_role'
+authenticator LOG:  execute s2: with called as (
+    select 'LOG:  statement: this is only quoted')
+authenticator LOG:  execute <unnamed>: commit
+bench_procrastinate_default LOG:  statement: BEGIN
+bench_procrastinate_default ERROR:  deadlock detected
+bench_procrastinate_default STATEMENT:  select 1
+"""
+
+FIGURES = {
+    "peers_ours_default_create_median_ms": 9.96,
+    "peers_ours_default_create_p99_ms": 17.0,
+    "peers_ours_default_statements_per_minute": 8.0,
+    "peers_ours_default_rest_calls_per_minute": 2.0,
+    "peers_ours_default_connections": 0.0,
+    "peers_ours_tuned_jobs_per_second": 1500.0,
+    "peers_ours_tuned_jobs_per_second_min": 1400.0,
+    "peers_ours_tuned_jobs_per_second_max": 1600.0,
+    "peers_graphile_worker_tuned_jobs_per_second": 9000.0,
+    "peers_graphile_worker_tuned_jobs_per_second_min": 8000.0,
+    "peers_graphile_worker_tuned_jobs_per_second_max": 10000.0,
+}
+
+
+def test_statements_are_counted_by_role_and_nothing_else_is() -> None:
+    counts = peer_process.count_statements(LOG)
+
+    assert counts["bench_pgqueuer_default", "statements"] == 1
+    assert counts["authenticator", "statements"] == 4
+    assert counts["authenticator", "begins"] == 1
+    assert counts["bench_procrastinate_default", "statements"] == 1
+    assert counts["bench_procrastinate_default", "begins"] == 1
+
+
+def test_the_table_has_a_line_for_each_that_was_measured_and_a_dash_for_what_was_not() -> None:
+    lines = [re.split(r"  +", line.strip()) for line in peers.table(FIGURES).splitlines()]
+
+    assert lines[1:] == [
+        ["ours, default", "-", "10.0 / 17.0", "8 (2.0 REST calls)", "0"],
+        ["ours, tuned", "1500 (1400-1600)", "-", "-", "-"],
+        ["graphile-worker, tuned", "9000 (8000-10000)", "-", "-", "-"],
+    ]
+
+
+def test_a_peer_that_needs_a_newer_node_is_skipped_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_process, "node_major", lambda node: 20)
+    (tmp_path / "python/bin").mkdir(parents=True)
+    (tmp_path / "python/bin/python").touch()
+    installed = peer_process.Installed(tmp_path, "node")
+    installed.install()
+
+    assert installed.missing == {"graphile-worker": "needs Node 22, and here is 20 (--node names another)"}
+
+
+def test_no_node_at_all_is_version_0(tmp_path: Path) -> None:
+    assert peer_process.node_major(str(tmp_path / "node")) == 0
+
+
+def test_the_peers_are_pinned() -> None:
+    lines = (peer_process.DRIVERS / "requirements.txt").read_text().splitlines()
+
+    assert all("==" in line for line in lines if not line.startswith("#"))
+    assert {line.partition("==")[0] for line in lines} >= set(peer_process.PYTHON_PEERS)
+
+
+def test_a_plot_has_only_what_was_measured_fastest_first() -> None:
+    assert plot.rates(FIGURES) == [
+        ("graphile-worker, tuned", 9000.0, 8000.0, 10000.0, False),
+        ("this one, 500 slots", 1500.0, 1400.0, 1600.0, True),
+    ]
+    assert plot.claims(FIGURES) == []
