@@ -67,7 +67,10 @@ def test_what_was_backed_up_is_back_after_uninstall_paste_and_restore(db: Databa
     done(db, "pg_dump --format", tmp_path)
     db.run((ROOT / "sql/uninstall.sql").read_text())
     db.run(INSTALL)
-    db.run("delete from public.translation_job_types")
+    (empty,) = (
+        block for language, block in BLOCKS if language == "sql" and "delete from public.translation_job_types" in block
+    )
+    db.run(empty)
     with psycopg.connect(db.admin_url, autocommit=True) as admin:  # as hosted projects have it
         admin.execute("grant set on parameter session_replication_role to postgres")
     done(db, "pg_restore --data-only", tmp_path)

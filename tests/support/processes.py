@@ -30,7 +30,7 @@ class Process:
         async with self._printed:
             self._printed.notify_all()
 
-    async def says(self, pattern: str, *, seconds: float = 20.0) -> str:
+    async def says(self, pattern: str, *, seconds: float = 45.0) -> str:
         """Wait for a line that matches, and return it."""
 
         def found() -> str | None:
