@@ -36,6 +36,7 @@ DOCUMENTS = (
     "docs/kinds.md",
     "docs/triggers.md",
     "docs/performance.md",
+    "docs/proof.md",
 )
 SQL = "\n".join(path.read_text() for path in sorted((ROOT / "sql").glob("[0-9][0-9]_*.sql")))
 
