@@ -86,7 +86,7 @@ begin
 end $$;
 comment on function translation_private.check_chain(jsonb) is 'Refuses what is no chain, before anything of it is made.';
 
--- All locks that the jobs of a chain will take, in the order in which every other call takes them.
+-- All locks that the jobs of a chain or of a batch will take, in the order in which every other call takes them.
 create or replace function translation_private.lock_chain(p_jobs jsonb) returns void
 language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
@@ -105,7 +105,7 @@ begin
   where j.id in (select parent from jsonb_to_recordset(p_jobs) as e (p_after uuid[]), unnest(e.p_after) as parent)
   order by j.id for share;
 end $$;
-comment on function translation_private.lock_chain(jsonb) is 'Locks the users and keys of a chain, then the parents outside it.';
+comment on function translation_private.lock_chain(jsonb) is 'Locks the users and keys of a chain or a batch, then the parents outside it.';
 
 create or replace function public.enqueue_translation_chain(p_jobs jsonb) returns jsonb
 language plpgsql set search_path = ''

@@ -20,6 +20,8 @@ begin
   if jsonb_typeof(p_jobs) is distinct from 'array' or jsonb_array_length(p_jobs) not between 1 and 500 then
     perform translation_private.refuse(422, 'jobs_malformed', 'p_jobs is an array of 1 to 500 objects with the arguments of enqueue_translation_job.');
   end if;
+  -- Before the first balance: whoever waits for a user's lock must not hold what somebody else waits for.
+  perform translation_private.lock_chain(p_jobs);
   perform set_config('translation.announce', 'later', true);
   for v_entry in
     select e.* from rows from (jsonb_to_recordset(p_jobs) as (

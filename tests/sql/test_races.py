@@ -3,6 +3,7 @@
 import contextlib
 import random
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -294,3 +295,27 @@ class Mixer:
         job = {"p_job_type": "translation", "p_content": "Text", "p_items": ["es", "fr"]}
         rows = call("enqueue_translation_jobs", None, p_jobs=[job | {"p_user_id": user} for user in users])
         self._world.jobs += [(row["id"], row["user_id"]) for row in rows]
+
+
+def test_a_batch_that_waits_for_a_user_holds_nobodys_balance(db: Database) -> None:
+    db.price(1)
+    first, second = sorted(db.user(credits=10) for _ in range(2))
+    job = db.rpc("create_translation_job", first, p_content="Text", p_target_languages=["es"])
+    entry = {"p_job_type": "translation", "p_content": "Text", "p_items": ["es"]}
+    batch = [entry | {"p_user_id": user} for user in (first, second)]
+    waits = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+    with psycopg.connect(db.admin_url) as other, db.caller() as call:
+        other.execute("select pg_advisory_xact_lock(hashtextextended('translation ' || %s, 0))", [second])
+        waiting = threading.Thread(target=call, args=["enqueue_translation_jobs", None], kwargs={"p_jobs": batch})
+        waiting.start()
+        deadline = time.monotonic() + 30
+        while not db.value(waits):
+            assert time.monotonic() < deadline, "the batch waits"
+        with psycopg.connect(db.admin_url, autocommit=True) as cancelling:
+            cancelling.execute("set lock_timeout = '10s'")
+            cancelling.execute("select public.cancel_translation_job(%s)", [job["id"]])
+        other.rollback()
+        waiting.join(timeout=30)
+
+    assert db.value("select count(*) from public.translation_jobs where status = 'pending'") == 2
+    db.check_money()
