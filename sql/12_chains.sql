@@ -87,7 +87,7 @@ end $$;
 comment on function translation_private.check_chain(jsonb) is 'Refuses what is no chain, before anything of it is made.';
 
 -- All locks that the jobs of a chain or of a batch will take, in the order in which every other call takes them.
-create or replace function translation_private.lock_chain(p_jobs jsonb) returns void
+create or replace function translation_private.lock_batch(p_jobs jsonb) returns void
 language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
@@ -105,7 +105,7 @@ begin
   where j.id in (select parent from jsonb_to_recordset(p_jobs) as e (p_after uuid[]), unnest(e.p_after) as parent)
   order by j.id for share;
 end $$;
-comment on function translation_private.lock_chain(jsonb) is 'Locks the users and keys of a chain or a batch, then the parents outside it.';
+comment on function translation_private.lock_batch(jsonb) is 'Locks the users and keys of a chain or a batch, then the parents outside it.';
 
 create or replace function public.enqueue_translation_chain(p_jobs jsonb) returns jsonb
 language plpgsql set search_path = ''
@@ -130,7 +130,7 @@ begin
     cross join lateral jsonb_to_record(e.job) as r (p_after_names text[])
     cross join lateral unnest(r.p_after_names) as after) as edge;
   v_order := translation_private.chain_order(v_names, coalesce(v_steps, '{}'), coalesce(v_befores, '{}'));
-  perform translation_private.lock_chain(p_jobs);
+  perform translation_private.lock_batch(p_jobs);
 
   v_ids := array_fill(null::uuid, array[cardinality(v_names)]);
   perform set_config('translation.announce', 'later', true);

@@ -21,14 +21,14 @@ begin
     perform translation_private.refuse(422, 'jobs_malformed', 'p_jobs is an array of 1 to 500 objects with the arguments of enqueue_translation_job.');
   end if;
   -- Before the first balance: whoever waits for a user's lock must not hold what somebody else waits for.
-  perform translation_private.lock_chain(p_jobs);
+  perform translation_private.lock_batch(p_jobs);
   perform set_config('translation.announce', 'later', true);
   for v_entry in
     select e.* from rows from (jsonb_to_recordset(p_jobs) as (
       p_job_type text, p_content jsonb, p_items text[], p_user_id uuid, p_source_language text, p_content_kind text, p_priority int,
       p_options jsonb, p_idempotency_key text, p_run_at timestamptz, p_correlation_id text, p_subject text, p_title text,
       p_metadata jsonb, p_after uuid[])) with ordinality as e
-    -- In the order of the users' locks, so that two batches cannot deadlock.
+    -- User by user: balances have one order in every call.
     order by e.p_user_id, e.p_idempotency_key, e.ordinality
   loop
     v_job := translation_private.add_job(

@@ -2832,7 +2832,7 @@ end $$;
 comment on function translation_private.check_chain(jsonb) is 'Refuses what is no chain, before anything of it is made.';
 
 -- All locks that the jobs of a chain or of a batch will take, in the order in which every other call takes them.
-create or replace function translation_private.lock_chain(p_jobs jsonb) returns void
+create or replace function translation_private.lock_batch(p_jobs jsonb) returns void
 language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
@@ -2850,7 +2850,7 @@ begin
   where j.id in (select parent from jsonb_to_recordset(p_jobs) as e (p_after uuid[]), unnest(e.p_after) as parent)
   order by j.id for share;
 end $$;
-comment on function translation_private.lock_chain(jsonb) is 'Locks the users and keys of a chain or a batch, then the parents outside it.';
+comment on function translation_private.lock_batch(jsonb) is 'Locks the users and keys of a chain or a batch, then the parents outside it.';
 
 create or replace function public.enqueue_translation_chain(p_jobs jsonb) returns jsonb
 language plpgsql set search_path = ''
@@ -2875,7 +2875,7 @@ begin
     cross join lateral jsonb_to_record(e.job) as r (p_after_names text[])
     cross join lateral unnest(r.p_after_names) as after) as edge;
   v_order := translation_private.chain_order(v_names, coalesce(v_steps, '{}'), coalesce(v_befores, '{}'));
-  perform translation_private.lock_chain(p_jobs);
+  perform translation_private.lock_batch(p_jobs);
 
   v_ids := array_fill(null::uuid, array[cardinality(v_names)]);
   perform set_config('translation.announce', 'later', true);
@@ -3507,14 +3507,14 @@ begin
     perform translation_private.refuse(422, 'jobs_malformed', 'p_jobs is an array of 1 to 500 objects with the arguments of enqueue_translation_job.');
   end if;
   -- Before the first balance: whoever waits for a user's lock must not hold what somebody else waits for.
-  perform translation_private.lock_chain(p_jobs);
+  perform translation_private.lock_batch(p_jobs);
   perform set_config('translation.announce', 'later', true);
   for v_entry in
     select e.* from rows from (jsonb_to_recordset(p_jobs) as (
       p_job_type text, p_content jsonb, p_items text[], p_user_id uuid, p_source_language text, p_content_kind text, p_priority int,
       p_options jsonb, p_idempotency_key text, p_run_at timestamptz, p_correlation_id text, p_subject text, p_title text,
       p_metadata jsonb, p_after uuid[])) with ordinality as e
-    -- In the order of the users' locks, so that two batches cannot deadlock.
+    -- User by user: balances have one order in every call.
     order by e.p_user_id, e.p_idempotency_key, e.ordinality
   loop
     v_job := translation_private.add_job(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
+from scripts import marked
 from scripts.matrix.lane import Result
 
 BEGIN, END = "<!-- faults:begin -->", "<!-- faults:end -->"
@@ -39,11 +40,7 @@ def section(results: Sequence[Result], day: date, command: str) -> str:
 
 def write(document: Path, text: str) -> None:
     """Put *text* between the markers of *document*. Raises ValueError when it has none."""
-    before, begin, rest = document.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{document.name} has no {BEGIN} … {END}.")
-    document.write_text(before + text + after, encoding="utf-8")
+    marked.write(document, text, begin=BEGIN, end=END)
 
 
 def _row(result: Result) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
+from scripts import marked
 from scripts.storm.course import Profile, Report
 from scripts.storm.faults import FAULTS
 
@@ -62,11 +63,7 @@ _ENDS = ("jobs completed", "jobs failed", "jobs cancelled")
 
 def write(document: Path, text: str) -> None:
     """Put *text* between the markers of *document*. Raises ValueError when it has none."""
-    before, begin, rest = document.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{document.name} has no {BEGIN} … {END}.")
-    document.write_text(before + text + after, encoding="utf-8")
+    marked.write(document, text, begin=BEGIN, end=END)
 
 
 def _columns(pairs: Iterable[tuple[str, int]]) -> list[str]:

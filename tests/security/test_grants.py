@@ -1,6 +1,5 @@
 """Who may do what in SQL: the catalog holds what `permissions.toml` says, all of it and nothing else."""
 
-import asyncio
 import contextlib
 from collections.abc import Iterator
 from typing import Any
@@ -11,8 +10,8 @@ import pytest
 from tests.conftest import INSTALL
 from tests.security.permissions import COMMANDS, INNER, PERMISSIONS, ROLES, Table
 from tests.security.project import Project
+from tests.support import pasted
 from tests.support.database import Database
-from worker.devstack import platform
 from worker.devstack.postgres import Cluster
 
 SCHEMAS = ["public", INNER]
@@ -24,18 +23,11 @@ MAINTAIN_SINCE = 170_000
 @pytest.fixture(scope="module", params=[False, True], ids=["new grants", "old grants"])
 def installed(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Database]:
     """The script, applied twice to a project with new or old default grants."""
-    name = f"grants_{'old' if request.param else 'new'}"
-
-    async def make() -> None:
-        await cluster.create_database(name)
-        await platform.install(cluster, name, legacy_grants=request.param)
-        for _ in range(2):
-            await platform.apply_sql(cluster, name, INSTALL)
-
-    asyncio.run(make())
-    with contextlib.closing(Database(cluster.url("postgres", name), cluster.url(database=name))) as database:
+    with (
+        pasted.twice(cluster, INSTALL, "grants", legacy_grants=request.param) as name,
+        contextlib.closing(Database(cluster.url("postgres", name), cluster.url(database=name))) as database,
+    ):
         yield database
-    asyncio.run(cluster.drop_database(name))
 
 
 def test_schemas_are_used_by_those_who_are_named_and_nobody_creates_in_them(installed: Database) -> None:

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.conftest import ROOT
+from tests.sql import extensions
 from tests.sql.conftest import Claim, Create
 from tests.sql.test_plans import ALONE, COUNTS, FLUSH, HISTORY, LIVE, SMALL, USERS
 from tests.support.database import Database, Refused, Row, outcomes
@@ -401,42 +402,15 @@ def test_limits_that_there_are_not_are_refused(db: Database, limits: Any) -> Non
 
 # The example: pg_cron, pg_net and the Vault as stand-ins with their signatures.
 
-PLATFORM = """
-create schema cron;
-create table cron.job (jobname text unique, schedule text, command text);
-create function cron.schedule(job_name text, schedule text, command text) returns bigint language sql as $$
-  insert into cron.job values (job_name, schedule, command)
-  on conflict (jobname) do update set command = excluded.command returning 1::bigint $$;
-create schema net;
-create table net.sent (id bigint generated always as identity, url text, body jsonb, headers jsonb);
-create function net.http_post(
-  url text, body jsonb default '{}', params jsonb default '{}', headers jsonb default '{}',
-  timeout_milliseconds int default 5000)
-returns bigint language sql as $$ insert into net.sent (url, body, headers) values (url, body, headers) returning id $$;
-create schema vault;
-create table vault.decrypted_secrets (name text, decrypted_secret text);
-insert into vault.decrypted_secrets values
-  ('translation_alert_url', 'https://hooks.test/1'), ('translation_alert_secret', 'a long random word');
-grant usage on schema cron, net, vault to postgres;
-grant all on all tables in schema cron, net, vault to postgres;
-"""
+SECRETS = {"translation_alert_url": "https://hooks.test/1", "translation_alert_secret": "a long random word"}
 
 
 @pytest.fixture
 def minute(db: Database) -> Callable[[], list[Row]]:
     """One turn of pg_cron: what pg_net was given, with the body as the bytes that it sends."""
-    as_owner(db, PLATFORM)
-    for _ in range(2):
-        db.run((ROOT / "sql/examples/alert_webhook.sql").read_text())
-    (job,) = db.run("select * from cron.job")
-    assert (job["jobname"], job["schedule"]) == ("translation-alerts", "* * * * *")
-
-    def turn() -> list[Row]:
-        before = db.value("select count(*) from net.sent")
-        db.run(job["command"])
-        return db.run("select url, body, body::text as sent, headers from net.sent order by id offset %s", before)
-
-    return turn
+    extensions.install(db, SECRETS)
+    fields = "url, body, body::text as sent, headers"
+    return extensions.turns(db, "alert_webhook.sql", fields, name="translation-alerts", schedule="* * * * *")
 
 
 def test_the_webhook_is_called_once_when_an_alert_begins_each_hour_and_when_it_ends(

@@ -8,26 +8,12 @@ import psycopg
 import pytest
 
 from tests.conftest import ROOT
+from tests.sql import extensions
 from tests.sql.conftest import Claim, Create
 from tests.support.database import Database, Row
 
-PLATFORM = """
-create schema cron;
-create table cron.job (jobname text unique, schedule text, command text);
-create function cron.schedule(job_name text, schedule text, command text) returns bigint language sql as $$
-  insert into cron.job values (job_name, schedule, command)
-  on conflict (jobname) do update set command = excluded.command returning 1::bigint $$;
-create schema net;
-create table net.sent (id bigint generated always as identity, url text, body jsonb, headers jsonb, timeout int);
-create function net.http_post(
-  url text, body jsonb default '{}', params jsonb default '{}', headers jsonb default '{}',
-  timeout_milliseconds int default 5000)
-returns bigint language sql as $$
-  insert into net.sent (url, body, headers, timeout) values (url, body, headers, timeout_milliseconds) returning id $$;
-create schema vault;
-create table vault.decrypted_secrets (name text, decrypted_secret text);
-insert into vault.decrypted_secrets values
-  ('translation_worker_url', 'https://worker.test'), ('translation_internal_key', 'a long random word');
+SECRETS = {"translation_worker_url": "https://worker.test", "translation_internal_key": "a long random word"}
+WEBHOOKS = """
 create schema supabase_functions;
 create function supabase_functions.http_request() returns trigger language plpgsql security definer as $$
 begin
@@ -35,31 +21,22 @@ begin
     'record', to_jsonb(new), 'old_record', null), tg_argv[3]::jsonb, tg_argv[2]::jsonb, tg_argv[4]::int);
   return new;
 end $$;
-grant usage on schema cron, net, vault, supabase_functions to postgres;
-grant all on all tables in schema cron, net, vault to postgres;
+grant usage on schema supabase_functions to postgres;
 """
 
 
 @pytest.fixture
 def platform(db: Database) -> None:
+    extensions.install(db, SECRETS)
     with psycopg.connect(db.admin_url, autocommit=True) as admin:
-        admin.execute(PLATFORM)
+        admin.execute(WEBHOOKS)
 
 
 @pytest.fixture
 def turn(db: Database, platform: None) -> Callable[[], list[Row]]:
     """One turn of pg_cron: what pg_net was given."""
-    for _ in range(2):
-        db.run((ROOT / "sql/examples/scale_to_zero.sql").read_text())
-    (job,) = db.run("select * from cron.job")
-    assert (job["jobname"], job["schedule"]) == ("translation-wake", "10 seconds")
-
-    def once() -> list[Row]:
-        before = db.value("select count(*) from net.sent")
-        db.run(job["command"])
-        return db.run("select url, body, headers, timeout from net.sent order by id offset %s", before)
-
-    return once
+    fields = "url, body, headers, timeout"
+    return extensions.turns(db, "scale_to_zero.sql", fields, name="translation-wake", schedule="10 seconds")
 
 
 def beat(db: Database, mode: str) -> None:

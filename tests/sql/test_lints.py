@@ -1,6 +1,5 @@
 """What the platform's own advisors and Postgres' own checker say about the script."""
 
-import asyncio
 import json
 import os
 import subprocess
@@ -13,7 +12,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from tests.conftest import INSTALL
-from tests.support import npm
+from tests.support import npm, pasted
 from worker.devstack import platform
 from worker.devstack.postgres import Cluster
 
@@ -42,17 +41,8 @@ where p.pronamespace in ('public'::regnamespace, 'translation_private'::regnames
 @pytest.fixture(scope="module", params=[False, True], ids=["new grants", "old grants"])
 def project(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
     """The URL of a database with the script applied twice, on a project with new or old default grants."""
-    name = f"lints_{'old' if request.param else 'new'}"
-
-    async def make() -> None:
-        await cluster.create_database(name)
-        await platform.install(cluster, name, legacy_grants=request.param)
-        for _ in range(2):
-            await platform.apply_sql(cluster, name, INSTALL)
-
-    asyncio.run(make())
-    yield cluster.url(database=name)
-    asyncio.run(cluster.drop_database(name))
+    with pasted.twice(cluster, INSTALL, "lints", legacy_grants=request.param) as name:
+        yield cluster.url(database=name)
 
 
 @pytest.fixture(scope="session")

@@ -15,19 +15,11 @@ from worker import models
 T = TypeVar("T")
 
 
-class ItemContext(Protocol):
-    """One try of one item."""
+class Context(Protocol):
+    """What both kinds of handler are given of their job."""
 
     @property
     def job(self) -> models.Job: ...
-
-    @property
-    def item(self) -> models.Item: ...
-
-    @property
-    def attempt(self) -> int:
-        """Which counted try this is, from 1."""
-        ...
 
     @property
     def cancelled(self) -> bool:
@@ -35,7 +27,7 @@ class ItemContext(Protocol):
         ...
 
     async def content(self) -> Any:
-        """The job's content; fetched once for all its items when it was too large for the claim."""
+        """The job's content as it was stored; fetched once, when it was too large for the claim."""
         ...
 
     async def signed_content(self, seconds: int = 3600) -> Any:
@@ -58,6 +50,18 @@ class ItemContext(Protocol):
 
     async def parent_result(self, parent_id: str, item: str) -> Any:
         """The content of one result that was too large to come with the others (`ParentItem.is_large`)."""
+        ...
+
+
+class ItemContext(Context, Protocol):
+    """One try of one item."""
+
+    @property
+    def item(self) -> models.Item: ...
+
+    @property
+    def attempt(self) -> int:
+        """Which counted try this is, from 1."""
         ...
 
     async def shared(self, name: Hashable, make: Callable[[], Awaitable[T]]) -> T:
@@ -98,11 +102,8 @@ class ItemContext(Protocol):
         ...
 
 
-class JobContext(Protocol):
+class JobContext(Context, Protocol):
     """One run of one job: what a handler of the owner's is given."""
-
-    @property
-    def job(self) -> models.Job: ...
 
     @property
     def attempt(self) -> int:
@@ -115,37 +116,6 @@ class JobContext(Protocol):
         The names of the items that are still open, in the order of the job. What this run or an earlier one has handed
         in is not among them. A job made without items has one, called `run`.
         """
-        ...
-
-    @property
-    def cancelled(self) -> bool:
-        """The job is no longer ours: stop soon. Only of use to code that does not await."""
-        ...
-
-    async def content(self) -> Any:
-        """The job's content as it was stored; what the payload was made of."""
-        ...
-
-    async def signed_content(self, seconds: int = 3600) -> Any:
-        """
-        The content, with an address beside each object of Supabase Storage that it names: where it says
-        `{"storage": {"bucket": …, "path": …}}`, `url` stands there too, good for *seconds*.
-
-        Raises:
-            ItemError: there is no such object, or Storage does not answer. Let it pass.
-        """
-        ...
-
-    async def signed_url(self, bucket: str, path: str, seconds: int = 3600) -> str:
-        """An address under which one object of Supabase Storage can be read for *seconds*. Raises ItemError."""
-        ...
-
-    async def parents(self) -> Sequence[models.Parent]:
-        """The jobs this one came after, oldest first, with their results; fetched once. Empty without any."""
-        ...
-
-    async def parent_result(self, parent_id: str, item: str) -> Any:
-        """The content of one result that was too large to come with the others (`ParentItem.is_large`)."""
         ...
 
     async def item(self, name: str, result: Any = None, *, error: Exception | None = None) -> None:

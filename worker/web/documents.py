@@ -38,22 +38,28 @@ _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]")
 Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
 
 
-class _Request(BaseModel):
+class Request(BaseModel):
+    """A body: nothing in it that is not known, and every value of its own type."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class _Query(BaseModel):
+class Query(BaseModel):
+    """What stands behind the question mark: texts, read as what they mean."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """What is shown: of a row, the fields that are named here."""
+
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 # Asked
 
 
-class Source(_Request):
+class Source(Request):
     """What is to be translated, and into what."""
 
     target_languages: Annotated[
@@ -93,7 +99,7 @@ def check_states(value: str) -> str:
     return value
 
 
-class JobsQuery(_Query):
+class JobsQuery(Query):
     status: Annotated[
         str | None,
         AfterValidator(check_states),
@@ -131,23 +137,23 @@ class JobsQuery(_Query):
         }
 
 
-class CountsQuery(_Query):
+class CountsQuery(Query):
     subject: Text | None = None
 
 
-class NoQuery(_Query):
+class NoQuery(Query):
     pass
 
 
 # Answered
 
 
-class JobError(_Answer):
+class JobError(Answer):
     class_: Annotated[str | None, Field(alias="class")] = None
     message: str | None = None
 
 
-class Item(_Answer):
+class Item(Answer):
     item: str
     status: Literal["pending", "processing", "completed", "failed", "cancelled"]
     attempts: Count
@@ -167,7 +173,7 @@ class Item(_Answer):
     cached_chars: int | None
 
 
-class Neighbour(_Answer):
+class Neighbour(Answer):
     """A job of the same user that this one waits for, or that waits for it."""
 
     id: UUID
@@ -181,7 +187,7 @@ class Parent(Neighbour):
     name: Annotated[str | None, Field(description="What the chain calls it.")]
 
 
-class Job(_Answer):
+class Job(Answer):
     id: UUID
     seq: int
     subject: str | None
@@ -264,12 +270,12 @@ def _pace(row: Row, as_of: datetime) -> float | None:
     return round(pace, 1) or None
 
 
-class JobPage(_Answer):
+class JobPage(Answer):
     jobs: list[Job]
     next: Annotated[int | None, Field(description="`before` of the next page; null: this was the last.")]
 
 
-class Active(_Answer):
+class Active(Answer):
     pending: Count
     scheduled: Count
     blocked: Count
@@ -277,20 +283,20 @@ class Active(_Answer):
     retrying: Count
 
 
-class Finished(_Answer):
+class Finished(Answer):
     completed: Count
     partly: Count
     failed: Count
     cancelled: Count
 
 
-class Counts(_Answer):
+class Counts(Answer):
     active: Active
     finished: Finished
     capped: Annotated[int, Field(description="Counting a state stops here.")]
 
 
-class Accepted(_Answer):
+class Accepted(Answer):
     job_id: UUID
     status: State
     message: str
@@ -312,24 +318,24 @@ _MESSAGES: Final = {
 }
 
 
-class PricedItem(_Answer):
+class PricedItem(Answer):
     item: str
     credits: Count
     chars: Count
 
 
-class Price(_Answer):
+class Price(Answer):
     credits: Count
     items: list[PricedItem]
     balance: int
 
 
-class SourceText(_Answer):
+class SourceText(Answer):
     content: Any
     content_kind: str
 
 
-class Result(_Answer):
+class Result(Answer):
     item: str
     content: Any
     provider: str | None
@@ -340,7 +346,7 @@ class Result(_Answer):
     credits: Count
 
 
-class Attempt(_Answer):
+class Attempt(Answer):
     delivery: Annotated[int, Field(description="The how manieth claim of the job this was.")]
     started_at: datetime
     ended_at: datetime | None
@@ -350,38 +356,38 @@ class Attempt(_Answer):
     error: JobError | None
 
 
-class Attempts(_Answer):
+class Attempts(Answer):
     attempts: list[Attempt]
 
 
-class Movement(_Answer):
+class Movement(Answer):
     item: str | None
     kind: Literal["grant", "revoke", "reserve", "consume", "refund"]
     amount: int
     created_at: datetime
 
 
-class Movements(_Answer):
+class Movements(Answer):
     movements: list[Movement]
 
 
-class Credits(_Answer):
+class Credits(Answer):
     balance: Annotated[int, Field(description="Free to spend.")]
     reserved: Annotated[int, Field(description="Held by unfinished jobs.")]
 
 
-class Languages(_Answer):
+class Languages(Answer):
     pairs: Annotated[
         list[Annotated[list[str], Field(min_length=2, max_length=2)]],
         Field(description="[source, target]; * is any. Empty: no worker has said yet, and any is taken."),
     ]
 
 
-class ErrorBody(_Answer):
+class ErrorBody(Answer):
     code: Annotated[str, Field(description="A stable word.")]
     message: str
     hint: str | None
 
 
-class Error(_Answer):
+class Error(Answer):
     error: ErrorBody

@@ -8,29 +8,17 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-from worker.web.documents import STATES, Count, Job, JobError, Key, Row, Text, check_states
+from worker.web.documents import STATES, Answer, Count, Job, JobError, Key, Query, Request, Row, Text, check_states
 
 Numbers = dict[str, int]
-
-
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class _Query(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 # Asked
 
 
-class OpsJobsQuery(_Query):
+class OpsJobsQuery(Query):
     status: Annotated[
         str | None,
         AfterValidator(check_states),
@@ -68,33 +56,33 @@ class OpsJobsQuery(_Query):
         }
 
 
-class SeriesQuery(_Query):
+class SeriesQuery(Query):
     range: Literal["hour", "day", "week"] = "hour"
 
 
-class OpsAction(_Request):
+class OpsAction(Request):
     action: Literal["retry", "cancel", "requeue"]
     job_ids: Annotated[list[UUID], Field(min_length=1, max_length=100, strict=False)]
 
 
-class RetryGroup(_Request):
+class RetryGroup(Request):
     limit: Annotated[int, Field(ge=1, le=100)] = 100
 
 
-class RunTrigger(_Request):
+class RunTrigger(Request):
     idempotency_key: Annotated[Key | None, Field(description="The same key runs it once.")] = None
 
 
 # Answered
 
 
-class OpsCredits(_Answer):
+class OpsCredits(Answer):
     reserved: Count
     consumed: Count
     refunded: Count
 
 
-class Stats(_Answer):
+class Stats(Answer):
     live: Annotated[Numbers, Field(description="Unfinished jobs by state; counting a type stops at 10001.")]
     waiting_by_type: Numbers
     oldest_waiting_ms: int | None
@@ -106,7 +94,7 @@ class Stats(_Answer):
     workers: Annotated[Numbers, Field(description="Workers that are heard of, by mode.")]
 
 
-class Alert(_Answer):
+class Alert(Answer):
     alert: str
     severity: Literal["critical", "warning"]
     message: str
@@ -116,11 +104,11 @@ class Alert(_Answer):
     details: dict[str, Any]
 
 
-class Alerts(_Answer):
+class Alerts(Answer):
     alerts: Annotated[list[Alert], Field(description="Empty: all is well.")]
 
 
-class HeldJob(_Answer):
+class HeldJob(Answer):
     id: UUID
     seq: int
     job_type: str
@@ -130,7 +118,7 @@ class HeldJob(_Answer):
     lease_left_ms: int
 
 
-class OpsWorker(_Answer):
+class OpsWorker(Answer):
     id: str
     version: str | None
     mode: Literal["starting", "realtime", "polling", "stopping"]
@@ -147,11 +135,11 @@ class OpsWorker(_Answer):
     jobs: Annotated[list[HeldJob], Field(description="What it holds now, 20 at most.")]
 
 
-class OpsWorkers(_Answer):
+class OpsWorkers(Answer):
     workers: list[OpsWorker]
 
 
-class FailureGroup(_Answer):
+class FailureGroup(Answer):
     signature: str
     class_: Annotated[str, Field(alias="class")]
     provider: str | None
@@ -168,7 +156,7 @@ class FailureGroup(_Answer):
     course: Annotated[list[int], Field(description="Failed items in each four hours, oldest first.")]
 
 
-class Failures(_Answer):
+class Failures(Answer):
     as_of: datetime
     window_hours: int
     window_items: Annotated[int, Field(description="The latest so many failed items are looked at.")]
@@ -176,7 +164,7 @@ class Failures(_Answer):
     groups: list[FailureGroup]
 
 
-class Series(_Answer):
+class Series(Answer):
     as_of: datetime
     from_: Annotated[datetime, Field(alias="from", description="Start of the first point.")]
     step_seconds: int
@@ -191,7 +179,7 @@ class Series(_Answer):
     ]
 
 
-class Ending(_Answer):
+class Ending(Answer):
     id: UUID
     seq: int
     job_type: str
@@ -207,7 +195,7 @@ class Ending(_Answer):
     ran_ms: int | None
 
 
-class Endings(_Answer):
+class Endings(Answer):
     jobs: Annotated[list[Ending], Field(description="Those that ended last, the latest first.")]
 
 
@@ -219,7 +207,7 @@ class OpsJob(Job):
     lost_count: Count
 
 
-class OpsJobPage(_Answer):
+class OpsJobPage(Answer):
     jobs: list[OpsJob]
     next: Annotated[int | None, Field(description="`before` of the next page; null: this was the last.")]
 
@@ -229,7 +217,7 @@ class OpsJobPage(_Answer):
         return cls(jobs=jobs, next=jobs[-1].seq if len(jobs) == limit else None)
 
 
-class Trigger(_Answer):
+class Trigger(Answer):
     name: str
     kind: str
     job_type: str
@@ -245,22 +233,22 @@ class Trigger(_Answer):
     last_error: JobError | None
 
 
-class Triggers(_Answer):
+class Triggers(Answer):
     triggers: list[Trigger]
 
 
-class Started(_Answer):
+class Started(Answer):
     job_id: UUID
     status: str
 
 
-class Done(_Answer):
+class Done(Answer):
     jobs: Annotated[int, Field(description="How many were changed.")]
     refused: Annotated[Numbers, Field(description="How many were not, by the word of the refusal.")]
     left: Annotated[int | None, Field(description="Jobs of the group that are still to be retried.")] = None
 
 
-class Action(_Answer):
+class Action(Answer):
     id: int
     operator_id: UUID
     action: str
@@ -270,5 +258,5 @@ class Action(_Answer):
     created_at: datetime
 
 
-class Actions(_Answer):
+class Actions(Answer):
     actions: Annotated[list[Action], Field(description="What operators did last, the latest first.")]

@@ -104,6 +104,12 @@ async def test_the_panel_speaks_the_languages_of_its_readers(
     assert [key for key in keys if "." in key and key in text] == []
 
 
+def shape(words: dict[str, Any]) -> dict[str, set[str]]:
+    """What each message needs to be told; a form for one or two may leave the number out."""
+    whole = {key: text if isinstance(text, str) else text["other"] for key, text in words.items()}
+    return {key: {part.split("}")[0] for part in text.split("{")[1:]} for key, text in whole.items()}
+
+
 async def test_every_catalogue_has_the_same_words(open_panel: OpenPanel) -> None:
     page = await open_panel(signed_in=False)
     catalogues = await page.evaluate(f"""async () => {{
@@ -115,11 +121,6 @@ async def test_every_catalogue_has_the_same_words(open_panel: OpenPanel) -> None
         }}
         return all
     }}""")
-
-    def shape(words: dict[str, Any]) -> dict[str, set[str]]:
-        """What each message needs to be told; a form for one or two may leave the number out."""
-        whole = {key: text if isinstance(text, str) else text["other"] for key, text in words.items()}
-        return {key: {part.split("}")[0] for part in text.split("{")[1:]} for key, text in whole.items()}
 
     assert {tag: shape(words) for tag, words in catalogues.items()} == dict.fromkeys(LANGUAGES, shape(catalogues["en"]))
 

@@ -11,7 +11,7 @@ import pytest_asyncio
 from tests.web.panel import ops_scenes
 from tests.web.panel.conftest import playwright, sign_in
 from tests.web.panel.scripted import ADA, Script, serving
-from tests.web.panel.test_looks import LANGUAGES, PHONE, faults
+from tests.web.panel.test_looks import LANGUAGES, PHONE, faults, shape
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect = playwright.expect
@@ -296,10 +296,6 @@ async def test_every_catalogue_of_operators_has_the_same_words(open_ops: OpenOps
         for (const tag of {json.dumps(LANGUAGES)}) all[tag] = (await import(`${{base}}locales/${{tag}}.ops.js`)).default
         return all
     }}""")
-
-    def shape(words: dict[str, Any]) -> dict[str, set[str]]:
-        whole = {key: text if isinstance(text, str) else text["other"] for key, text in words.items()}
-        return {key: {part.split("}")[0] for part in text.split("{")[1:]} for key, text in whole.items()}
 
     assert {tag: shape(words) for tag, words in catalogues.items()} == dict.fromkeys(LANGUAGES, shape(catalogues["en"]))
 
