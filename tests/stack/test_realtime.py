@@ -104,6 +104,25 @@ async def test_an_insert_is_heard_with_postgres_types(listen: Listen, service: C
     assert change["commit_timestamp"].endswith("Z")
 
 
+async def test_a_busy_feed_does_not_read_the_same_log_again(
+    listen: Listen, service: Client, user: User, sql: Sql
+) -> None:
+    """Where the slot may restart moves with what was told, long before Postgres sets a mark of its own accord."""
+    heard = await (await listen()).to("notes", "INSERT").live()
+    before = await _restart(sql)
+    for body in ("a", "b", "c"):
+        await service.table("notes").insert({"user_id": user.id, "body": body}).execute()
+        await _next(heard.changes)
+
+    assert await _restart(sql) > before
+
+
+async def _restart(sql: Sql) -> int:
+    found = await sql.execute("select (restart_lsn - '0/0')::bigint from pg_replication_slots")
+    ((position,),) = await found.fetchall()
+    return int(str(position))
+
+
 async def test_updates_and_deletes_carry_the_key_of_the_old_row(listen: Listen, service: Client, user: User) -> None:
     heard = await (await listen()).to("notes").live()
     note = (await service.table("notes").insert({"user_id": user.id, "body": "a"}).execute()).data[0]

@@ -22,7 +22,7 @@ from worker.devstack.audience import Audience, Described, View
 from worker.devstack.faults import Faults
 from worker.devstack.filters import Query, quote, split
 from worker.devstack.keys import Identity
-from worker.devstack.pgoutput import Change
+from worker.devstack.pgoutput import Change, Relation
 from worker.devstack.pipeline import Connection, Disconnected, Pool, PoolExhausted, Refused, Statement
 from worker.devstack.rate import Rate
 from worker.devstack.refusals import Refusal
@@ -63,12 +63,9 @@ class Binding:
             zlib.crc32(json.dumps(entry, sort_keys=True).encode()) % 0x7FFFFFF + 1,
         )
 
-    def covers(self, change: Change) -> bool:
-        relation = change.relation
+    def covers(self, kind: str, relation: Relation) -> bool:
         return (
-            self.event in ("*", change.kind)
-            and self.schema in ("*", relation.schema)
-            and self.table in ("*", relation.table)
+            self.event in ("*", kind) and self.schema in ("*", relation.schema) and self.table in ("*", relation.table)
         )
 
     @property
@@ -161,22 +158,24 @@ class ChangeFeed:
         # A slot waits for the transactions of its time; rather anew than for ever.
         await connection.run(Statement(f"set statement_timeout = '{_SLOT_SECONDS_MAX}s'", prepare=False))
         await connection.run(Statement(_MAKE_SLOT, [slot], prepare=False))
+        (marks,) = await connection.run(Statement(_CAN_MARK))
         self._live.set()
         if is_repeat:
             self.tell_of_gap()
         while True:
             (rows,) = await connection.run(Statement(_POLL, [slot, str(_BATCH_CHANGES), PUBLICATION]))
-            messages = (bytes.fromhex((rows.text(n, 0) or "")[2:]) for n in range(len(rows)))
-            batch = list(pgoutput.changes(messages))
-            if batch:
-                await self._tell(batch)
-            else:
+            if not len(rows):
                 await asyncio.sleep(self._idle_seconds)
+                continue
+            if len(marks):
+                await connection.run(Statement(_MARK))
+            messages = (bytes.fromhex((rows.text(n, 0) or "")[2:]) for n in range(len(rows)))
+            await self._tell(list(pgoutput.changes(messages, self._is_wanted)))
 
     # Telling
 
     async def _tell(self, batch: Sequence[Change]) -> None:
-        heard = [change for change in batch if self._bindings_for(change) and not self._is_lost(change)]
+        heard = [change for change in batch if not self._is_lost(change)]
         if not heard or self._is_over_rate(heard):
             return
         filters = [{binding.conditions for binding in self._bindings_for(c) if binding.filter} for c in heard]
@@ -194,8 +193,9 @@ class ChangeFeed:
         if not view.is_visible:
             return
         by_select: dict[tuple[str, ...], list[int]] = {}
-        for binding in subscriber.bindings:
-            if binding.covers(one.change) and (not binding.filter or binding.conditions in one.passed):
+        covering = (b for b in subscriber.bindings if b.covers(one.change.kind, one.change.relation))
+        for binding in covering:
+            if not binding.filter or binding.conditions in one.passed:
                 by_select.setdefault(binding.select, []).append(binding.id)
         for select, ids in by_select.items():
             payload = audience.payload(one, view, select, ids, error=self._faults.change_error)
@@ -203,7 +203,11 @@ class ChangeFeed:
                 subscriber.deliver(payload)
 
     def _bindings_for(self, change: Change) -> list[Binding]:
-        return [b for subscriber in self._subscribers for b in subscriber.bindings if b.covers(change)]
+        bindings = (binding for subscriber in self._subscribers for binding in subscriber.bindings)
+        return [binding for binding in bindings if binding.covers(change.kind, change.relation)]
+
+    def _is_wanted(self, kind: str, relation: Relation) -> bool:
+        return any(b.covers(kind, relation) for subscriber in self._subscribers for b in subscriber.bindings)
 
     # Losing, on order
 
@@ -271,6 +275,11 @@ _POLL = """
 select data from pg_catalog.pg_logical_slot_get_binary_changes(
   $1, null, $2::int4, 'proto_version', '1', 'publication_names', $3)
 """
+
+# Each poll reads the log from where the slot may restart, and that moves at such marks only. Postgres sets one every
+# fifteen seconds; under load all polls between two of them would read the same megabytes again. Since Postgres 16.
+_CAN_MARK = "select where to_regprocedure('pg_catalog.pg_log_standby_snapshot()') is not null"
+_MARK = "select pg_catalog.pg_log_standby_snapshot()"
 
 _PUBLISHED = """
 select from pg_catalog.pg_publication_tables

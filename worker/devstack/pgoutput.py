@@ -5,7 +5,7 @@ Parsing only. A value is its text, NULL is `None`, and a column whose large valu
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -40,8 +40,13 @@ class Change:
     old: Row | None
 
 
-def changes(messages: Iterable[bytes]) -> Iterator[Change]:
-    """The changes in the messages of whole transactions, in order of commit."""
+def changes(messages: Iterable[bytes], wanted: Callable[[str, Relation], bool]) -> Iterator[Change]:
+    """
+    The changes in the messages of whole transactions, in order of commit.
+
+    Only those that are *wanted*, by kind and table: reading a row's columns is most of the work, and a busy queue
+    changes many rows that nobody listens to.
+    """
     relations: dict[int, Relation] = {}
     committed_at = _EPOCH
     for message in messages:
@@ -55,8 +60,9 @@ def changes(messages: Iterable[bytes]) -> Iterator[Change]:
                 relations[relation.oid] = relation
             case b"I" | b"U" | b"D" as kind:
                 relation = relations[reader.integer("i")]
-                old, new = reader.rows(relation)
-                yield Change(_KINDS[kind], relation, committed_at, new, old)
+                if wanted(_KINDS[kind], relation):
+                    old, new = reader.rows(relation)
+                    yield Change(_KINDS[kind], relation, committed_at, new, old)
 
 
 _KINDS = {b"I": "INSERT", b"U": "UPDATE", b"D": "DELETE"}
