@@ -35,18 +35,21 @@ end $$;
 comment on function translation_private.promote(text[], int, timestamptz) is 'Scheduled and retrying jobs whose time has come, p_limit of each type: pending, with a turn. Returns how many.';
 
 -- What a claim hands out, read back from the claim rows: the same for the first call and a repeated one. Milliseconds
--- are written out here, because as_ms is a call for each of them.
-create or replace function translation_private.claimed(p_worker_id text, p_claim_id uuid, p_now timestamptz)
-returns setof jsonb language sql stable set search_path = ''
+-- are written out here, because as_ms is a call for each of them. It is json and not jsonb, since nobody looks into it
+-- before it leaves: jsonb would sort every key of every job, and write each out again.
+drop function if exists translation_private.claimed(text, uuid, timestamptz);  -- before p_floor
+create or replace function translation_private.claimed(p_worker_id text, p_claim_id uuid, p_now timestamptz, p_floor jsonb)
+returns setof json language sql stable set search_path = ''
 as $$
-  select jsonb_build_object(
+  select json_build_object(
     'job_id', j.id, 'token', c.token, 'seq', j.seq, 'job_type', j.job_type, 'user_id', j.user_id, 'subject', j.subject,
     'title', j.title, 'metadata', j.metadata, 'content_kind', j.content_kind,
     'content', case when size.small then j.content end, 'content_inline', size.small, 'content_chars', j.content_chars,
     'source_language', j.source_language, 'options', j.options, 'priority', j.priority, 'correlation_id', j.correlation_id,
     'lease_ms', ceil(extract(epoch from c.lease_until - p_now) * 1000)::bigint, 'max_attempts', j.max_attempts,
     'item_timeout_ms', t.item_timeout_seconds * 1000, 'deadline_ms', ceil(extract(epoch from j.deadline_at - p_now) * 1000)::bigint,
-    'found_by', j.found_by, 'found_ms', a.found_ms, 'deliveries', j.deliveries, 'items', i.items)
+    'found_by', j.found_by, 'found_ms', a.found_ms, 'deliveries', j.deliveries, 'items', i.items,
+    'floor', case row_number() over (order by j.priority desc, j.turn, j.seq) when 1 then p_floor end)
   from public.translation_job_attempts a
   -- Offset 0, and no other index on that table: it is often empty when it is analyzed, and a planner that believes that
   -- reads all of it, with everything that died in it while somebody held an old snapshot.
@@ -58,14 +61,15 @@ as $$
   -- A source of many characters need not be unpacked to know that it is large.
   cross join lateral (select case when j.content_chars <= 8192 then coalesce(octet_length(j.content::text) <= 8192, true) else false end as small) as size
   cross join lateral (
-    select coalesce(jsonb_agg(jsonb_build_object('item', i.item, 'attempts', i.attempts, 'chars', j.content_chars) order by i.position), '[]') as items
+    select coalesce(json_agg(json_build_object('item', i.item, 'attempts', i.attempts, 'chars', j.content_chars) order by i.position), '[]') as items
     from public.translation_job_items i
     where i.job_id = j.id and i.status in ('pending', 'processing')
       and i.recorded_token is distinct from c.token and (i.retry_at is null or i.retry_at <= c.claimed_at)) as i
   where a.claim_id = p_claim_id and a.worker_id = p_worker_id
   order by j.priority desc, j.turn, j.seq
 $$;
-comment on function translation_private.claimed(text, uuid, timestamptz) is 'The jobs a claim call holds now, with their open items.';
+comment on function translation_private.claimed(text, uuid, timestamptz, jsonb) is
+  'The jobs a claim call holds now, with their open items. The first one says p_floor.';
 
 -- Floors. While anybody holds an old snapshot (a report, a dump, a forgotten session), no vacuum can clear away what was
 -- claimed since, and every claim would walk through all of it again. A floor lets it begin behind: the turn of a lane
@@ -159,10 +163,11 @@ comment on function translation_private.pick(text[], int, jsonb, jsonb) is
 
 drop function if exists public.claim_translation_jobs(text, int, int, text[], uuid, text);  -- before p_floor
 drop function if exists public.claim_translation_jobs(text, int, int, text[], uuid, text, jsonb);  -- before p_terms
+drop function if exists public.claim_translation_jobs(text, int, int, text[], uuid, text, jsonb, jsonb);  -- before json
 create or replace function public.claim_translation_jobs(
   p_worker_id text, p_limit int, p_lease_ms int, p_job_types text[], p_claim_id uuid, p_found_by text default 'poll',
   p_floor jsonb default null, p_terms jsonb default null)
-returns setof jsonb
+returns setof json
 language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
   set plan_cache_mode = force_generic_plan
 as $$
@@ -185,7 +190,7 @@ begin
   -- The same call again, even while the first one is still running: wait for it, then answer as it did.
   perform pg_advisory_xact_lock(hashtextextended(p_claim_id::text, 0));
   if exists (select from public.translation_job_attempts where claim_id = p_claim_id) then
-    return query select * from translation_private.claimed(p_worker_id, p_claim_id, v_now);
+    return query select * from translation_private.claimed(p_worker_id, p_claim_id, v_now, null);
     return;
   end if;
   if translation_private.promote(p_job_types, 100, v_now) > v_limit then
@@ -229,9 +234,7 @@ begin
   if v_safe is null then
     v_floor := translation_private.next_floor(p_floor, v_reached, v_all_seen_to, v_now);
   end if;
-  return query
-  select case held.n when 1 then held.job || jsonb_build_object('floor', v_floor) else held.job end
-  from translation_private.claimed(p_worker_id, p_claim_id, v_now) with ordinality as held (job, n);
+  return query select * from translation_private.claimed(p_worker_id, p_claim_id, v_now, v_floor);
 end $$;
 comment on function public.claim_translation_jobs(text, int, int, text[], uuid, text, jsonb, jsonb) is
   'Takes up to p_limit jobs, the fairest first, each with a fresh token. The same p_claim_id again returns what the first call took and still holds. p_floor: what the first job of the last answer said under floor, or null. p_terms: {"type": {"limit": at most so many of it, "lease_ms": a lease of its own}}, both optional.';

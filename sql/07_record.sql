@@ -98,22 +98,27 @@ language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjo
 as $$
 declare
   v_now timestamptz := translation_private.clock();
-  v_answers jsonb;
+  v_malformed boolean := jsonb_typeof(p_results) is distinct from 'array';
+  v_has_progress boolean;
+  v_jobs uuid[];
+  v_items text[];
+  v_answers text[];
   v_refunds jsonb;
   v_changed uuid[];
 begin
-  if jsonb_typeof(p_results) is distinct from 'array' or jsonb_array_length(p_results) > 500
-     or octet_length(p_results::text) > 8388608 or exists (
-       select from jsonb_to_recordset(p_results) as e (job_id uuid, token bigint, item text, outcome text)
-       where e.job_id is null or e.token is null
-          or (e.item is not null and coalesce(e.outcome, '') not in ('completed', 'failed', 'retry', 'throttled')))
-  then
+  if not v_malformed then
+    select count(*) > 500 or coalesce(bool_or(e.job_id is null or e.token is null or (
+             e.item is not null and coalesce(e.outcome, '') not in ('completed', 'failed', 'retry', 'throttled'))), false),
+           coalesce(bool_or(e.item is null), false), array_agg(e.job_id) filter (where e.item is not null)
+    into v_malformed, v_has_progress, v_jobs
+    from jsonb_to_recordset(p_results) as e (job_id uuid, token bigint, item text, outcome text);
+  end if;
+  if v_malformed or pg_column_size(p_results) > 8388608 then
     perform translation_private.refuse(422, 'results_malformed',
       'p_results is an array of at most 500 entries, each with job_id, token and, for an item, an outcome of completed, failed, retry, throttled.');
   end if;
-  perform translation_private.lock_jobs(array(
-    select e.job_id from jsonb_to_recordset(p_results) as e (job_id uuid, item text) where e.item is not null));
-  if exists (select from jsonb_to_recordset(p_results) as e (item text) where e.item is null) then
+  perform translation_private.lock_jobs(v_jobs);
+  if v_has_progress then
     perform translation_private.write_progress(p_worker_id, p_results, v_now);
   end if;
 
@@ -183,10 +188,12 @@ begin
     where c.status <> 'pending' and c.price > c.credits
     returning user_id, amount
   )
-  select (select jsonb_agg(jsonb_build_object('job_id', d.job_id, 'item', d.item, 'answer', d.answer) order by d.n) from decided d),
-         (select array_agg(distinct c.job_id) from changed c),
+  select said.jobs, said.items, said.answers, (select array_agg(distinct c.job_id) from changed c),
          (select jsonb_agg(jsonb_build_object('user_id', r.user_id, 'amount', r.amount)) from refunded r)
-  into v_answers, v_changed, v_refunds;
+  into v_jobs, v_items, v_answers, v_changed, v_refunds
+  from (
+    select array_agg(d.job_id order by d.n) as jobs, array_agg(d.item order by d.n) as items, array_agg(d.answer order by d.n) as answers
+    from decided d) as said;
 
   if v_refunds is not null then
     perform translation_private.return_balances(v_refunds);
@@ -195,9 +202,9 @@ begin
     perform translation_private.settle_jobs(v_changed, v_now);
   end if;
   return coalesce((
-    select jsonb_agg(answer.value || jsonb_build_object('job_status', j.status) order by answer.n)
-    from jsonb_array_elements(v_answers) with ordinality as answer (value, n)
-    left join public.translation_jobs j on j.id = (answer.value ->> 'job_id')::uuid), '[]');
+    select jsonb_agg(jsonb_build_object('job_id', said.job_id, 'item', said.item, 'answer', said.answer, 'job_status', j.status) order by said.n)
+    from unnest(v_jobs, v_items, v_answers) with ordinality as said (job_id, item, answer, n)
+    left join public.translation_jobs j on j.id = said.job_id), '[]');
 end $$;
 comment on function public.record_translation_results(text, jsonb) is
   'Records outcomes of items (and progress) under the tokens of their claims. Answers each item: recorded, already, cancelled or lost.';

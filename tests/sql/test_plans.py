@@ -326,7 +326,7 @@ ALONE_CASES = {
     "pick": "translation_private.pick(array['translation'], 10, null)",
     "pick above a floor": """translation_private.pick(array['translation'], 10, '{"translation 5": 8}')""",
     "promote": f"translation_private.promote(array['translation'], 10, {NOW} + interval '30 days')",
-    "hand out": f"translation_private.claimed('w1', $CLAIM, {NOW})",
+    "hand out": f"translation_private.claimed('w1', $CLAIM, {NOW}, null)",
     "lock": "translation_private.lock_jobs($JOBS)",
     "settle": f"translation_private.settle_jobs($JOBS, {NOW})",
 }
