@@ -7,11 +7,14 @@ their leases run out.
 
 The database tells with each claim where the next one may begin; we hand that back and do not read it.
 
+With many slots a claim takes a third of them at most, and the next one follows at once while more waits.
+
 A job type that may run only so many times at once is claimed no more often than it has room, in the same call as the
 others; when it has none it is left out, and the end of one of its jobs is a reason to look again.
 """
 
 import asyncio
+import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -25,6 +28,11 @@ from worker.runs import Runs
 from worker.wakeup import Bell
 
 _RELEASE_SECONDS: Final = 5.0
+
+# Of many slots a claim fills a third: while those jobs are recorded the next third runs and another is claimed. With
+# all slots in step, the worker would wait for the database and the database for the worker.
+_SHARES: Final = 3
+_SHARE_LEAST: Final = 50  # below it, one claim less is worth more
 
 
 class Claimer:
@@ -74,7 +82,7 @@ class Claimer:
         job_types = self.open_types()
         if not job_types:
             return
-        limit = self._slots - len(self._runs)
+        limit = min(self._slots - len(self._runs), max(_SHARE_LEAST, math.ceil(self._slots / _SHARES)))
         jobs, sent_at = await self._claim_until_answered(job_types, limit, found_by)
         if self._stopping.is_set():
             await self._give_back(jobs)

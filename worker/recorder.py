@@ -9,7 +9,6 @@ again because a token fences them: the database says `already` or `lost`, and ch
 
 import asyncio
 import itertools
-import json
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from typing import Any, Final
 from loguru import logger
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from worker import backoff, errors, models
+from worker import backoff, errors, models, rpc
 from worker import clock as clocks
 from worker.store import JobStore
 
@@ -35,8 +34,7 @@ ProgressSource = Callable[[], Mapping[str, Any]]
 class _Waiting:
     """An outcome on its way. *answer* is None for progress, which nobody waits for."""
 
-    entry: Mapping[str, Any]
-    size_bytes: int
+    entry: rpc.Written
     submitted_at: float
     answer: "asyncio.Future[models.Answer] | None" = field(default=None)
     correlation_id: str | None = None
@@ -140,7 +138,7 @@ class Recorder:
         batch: list[_Waiting] = []
         size_bytes = 0
         while self._outcomes and len(batch) < ENTRIES_MAX:
-            size_bytes += self._outcomes[0].size_bytes
+            size_bytes += len(self._outcomes[0].entry.text)
             if batch and size_bytes > BATCH_BYTES_MAX:
                 break
             batch.append(self._outcomes.popleft())
@@ -225,9 +223,8 @@ class Recorder:
         return replacement
 
     def _waiting(self, entry: Mapping[str, Any]) -> _Waiting:
-        # The same options as httpx uses, so that what cannot be sent is found here, alone.
-        encoded = json.dumps(entry, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-        return _Waiting(entry, len(encoded), self._clock.monotonic())
+        # Written here, so that what cannot be sent is found alone.
+        return _Waiting(rpc.Written(entry), self._clock.monotonic())
 
     def _note_room(self) -> None:
         if len(self._outcomes) < _WAITING_MAX:

@@ -7,7 +7,9 @@ call as they answered the first. How a call travels is its two subclasses' busin
 worker, `rpc_official` for the commands at a terminal.
 """
 
+import json
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay
@@ -29,6 +31,27 @@ _PASSING: Final = re.compile(r"^(08|40|53|55|57|58)...$|^PGRST00\d$|^XX")
 # Never begun or rolled back for certain. Not PGRST001, 08… or 57P01: a connection that broke may have broken after
 # the commit.
 _NOT_DONE: Final = re.compile(r"^PGRST00[023]$|^(40|53|55)...$|^57P03$")
+
+
+class Written(dict[str, Any]):
+    """A JSON object beside the text it was written as: written once, however often it is sent."""
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        """Raises TypeError or ValueError when JSON cannot carry *fields*."""
+        super().__init__(fields)
+        self.text = write(fields)
+
+
+def write(value: Any) -> bytes:
+    """
+    *value* as the JSON that is sent; of a list of what is `Written` already, the texts.
+
+    Raises:
+        TypeError, ValueError: JSON cannot carry it: NaN, a lone surrogate, an object.
+    """
+    if isinstance(value, list) and value and all(isinstance(one, Written) for one in value):
+        return b"[" + b",".join(one.text for one in value) + b"]"
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def failure(code: str | None, details: Any, message: str | None, status: int) -> errors.StoreError:

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from worker import errors
-from worker.rpc import Rpc, failure
+from worker.rpc import Rpc, Written, failure, write
 from worker.rpc_direct import DirectRpc
 from worker.rpc_official import OfficialRpc
 
@@ -49,6 +49,19 @@ def test_a_refusal_becomes_what_a_caller_can_act_on(
     code: str | None, status: int, expected: type[errors.StoreError]
 ) -> None:
     assert type(failure(code, None, "Some text.", status)) is expected
+
+
+def test_what_was_written_is_sent_as_it_was_written() -> None:
+    entry = Written({"item": "es", "text": "señal"})
+    entry["item"] = "fr"
+
+    assert write([entry, entry]) == b'[{"item":"es","text":"se\xc3\xb1al"},{"item":"es","text":"se\xc3\xb1al"}]'
+
+
+@pytest.mark.parametrize("value", [float("nan"), "\ud800", object()])
+def test_what_json_cannot_carry_is_not_written(value: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        Written({"result": value})
 
 
 def test_a_refusal_carries_its_stable_word() -> None:
