@@ -15,8 +15,8 @@ from pathlib import Path
 from scripts.benches.telling import Figures
 
 SHORT = (
-    *("stack", "gateway", "rpc", "memory", "claim", "latency", "herd", "reconnects", "throughput", "scale"),
-    *("pipeline", "quality", "sse", "panel", "ops"),
+    *("stack", "gateway", "rpc", "create", "start", "memory", "claim", "latency"),
+    *("herd", "reconnects", "throughput", "scale", "pipeline", "quality", "sse", "panel", "ops"),
 )
 LONG = ("idle", "peers")  # an hour, and half of one with packages to fetch; `all` leaves them out
 

@@ -47,7 +47,7 @@ async def prepare(stack: project.Stack, price: int) -> None:
 async def fill(stack: project.Stack, count: int, *, users: int = USERS) -> None:
     """Nothing but *count* jobs waiting; of nobody without *users*."""
     await stack.owner.execute(_EMPTY)
-    await _grant(stack, count, users)
+    await grant(stack, count, users=users)
     await enqueue(stack.owner, count, users=users)
     await stack.owner.execute(_ANALYZE)
 
@@ -92,7 +92,8 @@ async def check_money(stack: project.Stack, count: int) -> None:
     assert charged == count, f"{charged} of {count} items charged"
 
 
-async def _grant(stack: project.Stack, count: int, users: int) -> None:
+async def grant(stack: project.Stack, count: int, *, users: int = USERS) -> None:
+    """*count* credits to each."""
     for n in range(users):
         await stack.owner.execute(
             "select public.grant_translation_credits(md5('user ' || %s)::uuid, %s)", [str(n), count]

@@ -17,7 +17,7 @@ from pathlib import Path
 from loguru import logger
 
 from scripts.benches import project, waiting
-from scripts.benches.telling import Figures, percentile
+from scripts.benches.telling import Figures, percentile, verdict
 from worker import app as service
 from worker import settings as chosen
 from worker.handlers import ItemContext
@@ -134,10 +134,10 @@ async def measure_claims(stack: project.Stack, workers: Herd, jobs: int) -> Figu
     left = await stack.value("select count(*) from public.translation_jobs where status <> 'completed'")
     assert left == 0, f"{left} jobs were not done"
     count, mean = len(workers.apps), statistics.mean(costs)
-    missed = "; MISSED" if count == 2 and mean > CLAIMS_BY_TWO_MAX else ""
+    held = count != 2 or mean <= CLAIMS_BY_TWO_MAX
     print(
         f"{count} workers: {mean:.2f} claim calls for one job (from {min(costs)} to {max(costs)}, n={jobs}); "
-        f"rung by {', '.join(f'{name} {times}' for name, times in rung_by.most_common())}{missed}",
+        f"rung by {', '.join(f'{name} {times}' for name, times in rung_by.most_common())}{verdict(held)}",
         flush=True,
     )
     return {f"herd_{count}_claims_per_job": mean, f"herd_{count}_claims_per_job_max": float(max(costs))}

@@ -24,7 +24,7 @@ import psycopg
 
 from scripts import local
 from scripts.benches import project, waiting
-from scripts.benches.telling import Figures, latency, percentile
+from scripts.benches.telling import Figures, latency, percentile, verdict
 
 WORKER_ID = "bench"
 _ANSWER_SECONDS = 60.0
@@ -132,7 +132,7 @@ class Bench:
         found_by = await self._found_by(jobs)
         median, p99 = statistics.median(times), percentile(times, 0.99)
         held = median <= road.median_max and p99 <= road.p99_max and max(times) <= road.max_max
-        print(f"{road.told}: {latency(times)}; found by {_told(found_by)}; load {load:.1f}{'' if held else '; MISSED'}")
+        print(f"{road.told}: {latency(times)}; found by {_told(found_by)}; load {load:.1f}{verdict(held)}")
         figures = {
             f"latency_{name}_median_ms": median,
             f"latency_{name}_p99_ms": p99,

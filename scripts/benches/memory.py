@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import local
-from scripts.benches.telling import Figures
+from scripts.benches.telling import Figures, verdict
+
+MEGABYTES_MAX = 75
 
 
 async def run(home: Path, _args: Sequence[str]) -> Figures:
@@ -16,7 +18,7 @@ async def run(home: Path, _args: Sequence[str]) -> Figures:
         async with local.running("run", home=home, until="Realtime subscription active", environment=settings) as pid:
             await asyncio.sleep(30)
             megabytes = resident_megabytes(pid)
-    print(f"idle worker: {megabytes:.0f} MB resident")
+    print(f"idle worker: {megabytes:.0f} MB resident{verdict(megabytes <= MEGABYTES_MAX)}")
     return {"idle_worker_megabytes": megabytes}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 
 from scripts.benches import project
-from scripts.benches.telling import Figures, latency, percentile
+from scripts.benches.telling import Figures, latency, percentile, verdict
 
 ROUNDS = 30
 JOBS = 1_000_000
@@ -90,7 +90,7 @@ async def run(home: Path, args: Sequence[str]) -> Figures:
             ]
             figure = percentile(took, 0.5)
             figures[f"ops_{name.replace(' ', '_')}_ms"] = figure
-            print(f"{name}: {latency(took)}{'; MISSED' if figure > _MOST_MS else ''}")
+            print(f"{name}: {latency(took)}{verdict(figure <= _MOST_MS)}")
     return figures
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.benches import project, waiting, worker_process
-from scripts.benches.telling import Figures
+from scripts.benches.telling import Figures, verdict
 
 # The first ones fill pools and caches; what they take is not growth.
 WARM_UP = 10
@@ -49,8 +49,8 @@ async def run(home: Path, args: Sequence[str]) -> Figures:
                 print(f"after {min(done + _TELL_EVERY, times)}: {await weigh()}", flush=True)
             after = await weigh()
     growth = after.megabytes - before.megabytes
-    missed = "; MISSED" if abs(growth) > GROWTH_MB_MAX or after.tasks > before.tasks else ""
-    print(f"{times} reconnects in {time.monotonic() - started:.0f} s: {growth:+.1f} MB{missed}")
+    held = abs(growth) <= GROWTH_MB_MAX and after.tasks <= before.tasks
+    print(f"{times} reconnects in {time.monotonic() - started:.0f} s: {growth:+.1f} MB{verdict(held)}")
     return {
         "reconnects": float(times),
         "reconnects_growth_megabytes": growth,

@@ -1,4 +1,4 @@
-"""How a measurement is told: medians with their spread."""
+"""How a measurement is told: medians with their spread, and whether its bar is held."""
 
 import statistics
 from collections.abc import Sequence
@@ -18,6 +18,11 @@ def latency(values: Sequence[float]) -> str:
         f"median {statistics.median(values):.3g} ms, p99 {percentile(values, 0.99):.3g}, max {max(values):.3g} "
         f"(least {min(values):.3g}, n={len(values)})"
     )
+
+
+def verdict(held: bool) -> str:
+    """What a line with a bar ends in."""
+    return "" if held else "; MISSED"
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.benches import peer_process, peers, plot
+from scripts.benches import create, peer_process, peers, plot, start
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,3 +85,30 @@ def test_a_plot_has_only_what_was_measured_fastest_first() -> None:
         ("this one, 500 slots", 1500.0, 1400.0, 1600.0, True),
     ]
     assert plot.claims(FIGURES) == []
+
+
+def test_a_cold_start_is_told_by_its_medians_and_a_slow_one_as_missed(capsys: pytest.CaptureFixture[str]) -> None:
+    rounds = [
+        {"claim_seconds": seconds, "handler_seconds": seconds + 0.1, "processor_seconds": 0.5} for seconds in (2, 1, 9)
+    ]
+
+    assert start.tell(rounds) == {
+        "start_claim_seconds": 2,
+        "start_handler_seconds": 2.1,
+        "start_processor_seconds": 0.5,
+    }
+    assert "first claim: median 2 s (from 1 to 9, n=3); MISSED" in capsys.readouterr().out
+    start.tell(rounds[1:2])
+    assert "MISSED" not in capsys.readouterr().out
+
+
+def test_creating_is_held_against_its_bars_client_by_client_and_in_batches(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = create.tell_client("official", [7, 8, 30], 1.5) | create.tell_batches([1_499, 1_500, 2_000], 0.1, 0.4)
+
+    assert "MISSED" not in capsys.readouterr().out
+    assert figures["create_official_median_ms"] == 8
+    assert figures["create_official_p99_ms"] == 30
+    assert figures["create_batch_jobs_per_second"] == 1_500
+    create.tell_client("plain", [8.1], 1.5)
+    create.tell_batches([1_499], 0.1, 0.4)
+    assert capsys.readouterr().out.count("MISSED") == 2
