@@ -8,6 +8,7 @@ the server counts what it is asked.
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,11 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 
 DRIVERS = Path(__file__).parent / "drivers"
+HOME = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "supabase-realtime-worker/peers"
+"""Where their packages stay from run to run."""
 NODE_MAJOR_MIN = 22
+NODE = "22.23.3"
+"""The package of npm that is a Node, for a machine whose own is older."""
 GRAPHILE = "0.18.0"
 _ORDER_SECONDS = 600.0
 _LOGGED = ("LOG:  statement: ", "LOG:  execute ")
@@ -64,38 +69,51 @@ class Installed:
 
     def install(self) -> None:
         """Fetch what is not there yet: a quarter of an hour later it would measure the same."""
-        if not self._python.exists():
-            subprocess.run([sys.executable, "-m", "venv", str(self._home / "python")], check=True)
+        pinned = DRIVERS / "requirements.txt"
+        made_from = self._home / "python/requirements.txt"
+        if not made_from.exists() or made_from.read_text() != pinned.read_text():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(self._home / "python")], check=True)
             pip = [str(self._python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            subprocess.run([*pip, "--requirement", str(DRIVERS / "requirements.txt")], check=True)
-        if reason := self._without_graphile():
+            subprocess.run([*pip, "--requirement", str(pinned)], check=True)
+            made_from.write_text(pinned.read_text())
+        if reason := self._without_node() or self._without_graphile():
             self.missing["graphile-worker"] = reason
 
-    def _without_graphile(self) -> str | None:
+    def _without_node(self) -> str | None:
         major = node_major(self._node)
-        if major < NODE_MAJOR_MIN:
-            return f"needs Node {NODE_MAJOR_MIN}, and here is {major or 'none'} (--node names another)"
-        if not (self._modules / "graphile-worker").exists():
-            npm = shutil.which("npm") or "npm"
-            packages = self._modules.parent
-            packages.mkdir(parents=True, exist_ok=True)
-            command = [npm, "install", "--silent", "--prefix", str(packages), f"graphile-worker@{GRAPHILE}"]
-            if subprocess.run(command, check=False).returncode:
-                return "npm did not bring it"
-        return None
+        if major >= NODE_MAJOR_MIN:
+            return None
+        if (missing := self._brought("node", NODE)) is None:
+            self._node = str(self._packages("node", NODE) / "node/bin/node")
+            return None
+        return f"needs Node {NODE_MAJOR_MIN}, and here is {major or 'none'} (--node names another); {missing}"
+
+    def _without_graphile(self) -> str | None:
+        return self._brought("graphile-worker", GRAPHILE)
+
+    def _brought(self, package: str, version: str) -> str | None:
+        """Why *package* is not here now; None when it is."""
+        modules = self._packages(package, version)
+        if (modules / package).exists():
+            return None
+        if (npm := shutil.which("npm")) is None:
+            return "there is no npm"
+        modules.parent.mkdir(parents=True, exist_ok=True)
+        command = [npm, "install", "--silent", "--prefix", str(modules.parent), f"{package}@{version}"]
+        return "npm did not bring it" if subprocess.run(command, check=False).returncode else None
 
     @property
     def _python(self) -> Path:
         return self._home / "python/bin/python"
 
-    @property
-    def _modules(self) -> Path:
-        return self._home / "node/node_modules"
+    def _packages(self, package: str, version: str) -> Path:
+        return self._home / f"{package}-{version}/node_modules"
 
     def command(self, peer: Peer, url: str) -> list[str]:
         if peer.name in PYTHON_PEERS:
             return [str(self._python), str(DRIVERS / "python.py"), peer.name, peer.mode, url]
-        return [self._node, str(DRIVERS / "graphile.mjs"), str(self._modules), peer.mode, url]
+        modules = self._packages("graphile-worker", GRAPHILE)
+        return [self._node, str(DRIVERS / "graphile.mjs"), str(modules), peer.mode, url]
 
 
 def node_major(node: str) -> int:

@@ -1,6 +1,7 @@
 """What the benches make of what they saw: statements in a log, the table of the peers, the bars of the plots."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -56,16 +57,48 @@ def test_the_table_has_a_line_for_each_that_was_measured_and_a_dash_for_what_was
     ]
 
 
+@pytest.fixture
+def installed(tmp_path: Path) -> peer_process.Installed:
+    """Those of Python are there."""
+    (tmp_path / "python").mkdir()
+    shutil.copy(peer_process.DRIVERS / "requirements.txt", tmp_path / "python")
+    return peer_process.Installed(tmp_path, "node")
+
+
 def test_a_peer_that_needs_a_newer_node_is_skipped_with_its_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    installed: peer_process.Installed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peer_process, "node_major", lambda node: 20)
-    (tmp_path / "python/bin").mkdir(parents=True)
-    (tmp_path / "python/bin/python").touch()
-    installed = peer_process.Installed(tmp_path, "node")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     installed.install()
 
-    assert installed.missing == {"graphile-worker": "needs Node 22, and here is 20 (--node names another)"}
+    reason = "needs Node 22, and here is 20 (--node names another); there is no npm"
+    assert installed.missing == {"graphile-worker": reason}
+
+
+def test_a_newer_node_is_brought_by_npm_where_the_own_is_too_old(
+    installed: peer_process.Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    npm = tmp_path / "npm"
+    npm.write_text('#!/bin/sh\nmkdir -p "$4/node_modules/${5%@*}"\n')
+    npm.chmod(0o755)
+    monkeypatch.setattr(peer_process, "node_major", lambda node: 20)
+    monkeypatch.setattr(shutil, "which", lambda name: str(npm))
+    installed.install()
+    peer = peer_process.Peer("graphile-worker", "tuned", "")
+
+    assert installed.missing == {}
+    assert installed.command(peer, "url")[0] == str(tmp_path / f"node-{peer_process.NODE}/node_modules/node/bin/node")
+
+
+def test_ours_is_held_against_the_fastest_of_python_in_the_same_run() -> None:
+    theirs = {"peers_pgqueuer_tuned_jobs_per_second": 1499.0, "peers_pgqueuer_default_create_median_ms": 9.95}
+
+    assert peers.against(FIGURES) == []
+    assert peers.against(FIGURES | theirs) == [
+        "jobs_per_second, tuned: 1500 jobs/s, pgqueuer 1499",
+        "create_median_ms, default: 9.96 ms, pgqueuer 9.95; MISSED",
+    ]
 
 
 def test_no_node_at_all_is_version_0(tmp_path: Path) -> None:
