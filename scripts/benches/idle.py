@@ -27,7 +27,7 @@ TELL_SECONDS = 300.0
 
 
 async def run(home: Path, args: Sequence[str]) -> Figures:
-    """`idle [--minutes 60]`."""
+    """`idle [--minutes 60]`: with fewer the hour is reckoned from them, and said to be."""
     parser = argparse.ArgumentParser(prog="scripts/bench idle")
     parser.add_argument("--minutes", type=float, default=60)
     minutes = parser.parse_args(args).minutes
@@ -40,7 +40,7 @@ async def run(home: Path, args: Sequence[str]) -> Figures:
             started = time.monotonic()
             while (left := started + minutes * 60 - time.monotonic()) > 0:
                 await asyncio.sleep(min(left, TELL_SECONDS))
-                _tell(wire.calls - before, time.monotonic() - started)
+                tell(wire.calls - before, time.monotonic() - started)
             spent, calls = time.monotonic() - started, wire.calls - before
             healthy = _was_healthy(env["DATABASE_URL"], spent) and wire.sockets == sockets
             weight = memory.resident_megabytes(pid)
@@ -60,11 +60,12 @@ def _figures(calls: Mapping[str, int], spent_seconds: float) -> Figures:
     } | {f"idle_calls_{name}": float(count) for name, count in calls.items()}
 
 
-def _tell(calls: Mapping[str, int], spent_seconds: float) -> None:
+def tell(calls: Mapping[str, int], spent_seconds: float) -> None:
     figures = _figures(calls, spent_seconds)
+    reckoned = "" if figures["idle_minutes"] >= 60 else ", reckoned"
     print(
         f"idle {figures['idle_minutes']:.1f} min: {figures['idle_looks']:.0f} looks for work "
-        f"({figures['idle_looks_per_hour']:.1f} an hour), "
+        f"({figures['idle_looks_per_hour']:.1f} an hour{reckoned}), "
         f"{figures['idle_calls_per_minute']:.2f} calls a minute in all; {_told(calls)}",
         flush=True,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.benches import create, peer_process, peers, plot, start
+from scripts.benches import claim, create, idle, peer_process, peers, plot, start
 
 ROOT = Path(__file__).parents[2]
 
@@ -145,3 +145,25 @@ def test_creating_is_held_against_its_bars_client_by_client_and_in_batches(capsy
     create.tell_client("plain", [8.1], 1.5)
     create.tell_batches([1_499], 0.1, 0.4)
     assert capsys.readouterr().out.count("MISSED") == 2
+
+
+def test_a_claim_is_held_against_the_blocks_it_touches_where_little_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    base = claim.Cost(500, 2.0)
+
+    assert claim.tell("beside a million", claim.Cost(600, 9.0), base, 1.2) == {
+        "beside a million": 600,
+        "beside a million, ms": 9.0,
+    }
+    assert "1.20 ×" in (told := capsys.readouterr().out)
+    assert "MISSED" not in told
+    claim.tell("beside a million", claim.Cost(601, 2.0), base, 1.2)
+    assert "MISSED" in capsys.readouterr().out
+
+
+def test_an_idle_hour_that_was_shorter_is_told_as_reckoned(capsys: pytest.CaptureFixture[str]) -> None:
+    idle.tell({"claim_translation_jobs": 1, "heartbeat_translation_worker": 20}, 600)
+    idle.tell({"claim_translation_jobs": 1}, 3600)
+
+    reckoned, whole = capsys.readouterr().out.splitlines()
+    assert "idle 10.0 min: 1 looks for work (6.0 an hour, reckoned), 2.10 calls a minute" in reckoned
+    assert "1 looks for work (1.0 an hour), " in whole
