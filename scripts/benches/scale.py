@@ -37,14 +37,21 @@ async def run(home: Path, args: Sequence[str]) -> Figures:
                 rates[count].append(await _round(home, stack, count))
     medians = {count: statistics.median(values) for count, values in rates.items()}
     for count, values in rates.items():
-        ideal = count * SLOTS / WORK_MS * 1000
-        share = medians[count] / ideal
+        share = medians[count] / ideal(count)
         print(f"{count} processes: {spread(values, 'jobs/s')}; {share:.0%} of what the provider would allow")
-    figures = {f"scale_{count}_jobs_per_second": median for count, median in medians.items()}
+    figures: Figures = {}
+    for count, values in rates.items():
+        ends = {"": medians[count], "_min": min(values), "_max": max(values)}
+        figures |= {f"scale_{count}_jobs_per_second{end}": value for end, value in ends.items()}
     if 1 in medians and 4 in medians:
         factor = figures["scale_4_to_1"] = medians[4] / medians[1]
         print(f"1 to 4 processes: {factor:.2f} times{verdict(factor >= FOUR_TO_ONE_MIN)}")
     return figures
+
+
+def ideal(processes: int) -> float:
+    """Jobs a second that the provider would allow."""
+    return processes * SLOTS / WORK_MS * 1000
 
 
 async def _round(home: Path, stack: project.Stack, count: int) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.benches import claim, create, idle, peer_process, peers, plot, start
+from scripts.benches import bars, claim, create, idle, peer_process, peers, start
 
 ROOT = Path(__file__).parents[2]
 
@@ -113,11 +113,39 @@ def test_the_peers_are_pinned() -> None:
 
 
 def test_a_plot_has_only_what_was_measured_fastest_first() -> None:
-    assert plot.rates(FIGURES) == [
-        ("graphile-worker, tuned", 9000.0, 8000.0, 10000.0, False),
-        ("this one, 500 slots", 1500.0, 1400.0, 1600.0, True),
+    assert bars.rates(FIGURES) == [
+        ("graphile-worker, tuned", 9000.0, 8000.0, 10000.0, False, None),
+        ("this one, 500 slots", 1500.0, 1400.0, 1600.0, True, None),
     ]
-    assert plot.claims(FIGURES) == []
+    assert bars.claims(FIGURES) == []
+    assert {name for name, plot in bars.PLOTS.items() if plot.bars(FIGURES)} == {"bench-peers.svg", "bench-pickup.svg"}
+
+
+def test_a_plot_marks_what_a_bar_may_be_at_most_or_could_be_at_best() -> None:
+    figures = {
+        "idle_worker_megabytes": 64.0,
+        "idle_calls_per_minute": 2.0,
+        "idle_looks_per_hour": 0.0,
+        "scale_4_jobs_per_second": 650.0,
+        "scale_4_jobs_per_second_min": 600.0,
+        "scale_4_jobs_per_second_max": 700.0,
+    }
+
+    assert bars.weights(figures) == [("idle", 64.0, 64.0, 64.0, True, 75)]
+    assert bars.processes(figures) == [("4", 650.0, 600.0, 700.0, True, 720.0)]
+    assert [(bar.label, bar.value, bar.mark) for bar in bars.calls(figures)] == [
+        ("a queue that polls every 5 s", 720.0, None),
+        ("this one, all calls", 120.0, 132.0),
+        ("of these, looks for work", 0.0, None),
+    ]
+
+
+def test_every_figure_that_is_drawn_is_one_that_a_bench_brings() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "scripts/benches").glob("*.py") if path.stem != "bars")
+    drawn = [*bars.CLAIMS.values(), *bars.STREAMS.values(), *(key for key, _ in bars.WEIGHTS.values())]
+    plain = {re.sub(r"throughput_|_1_in_\d+$", "", key) for key in drawn}
+
+    assert [key for key in plain if key not in sources] == []
 
 
 def test_a_cold_start_is_told_by_its_medians_and_a_slow_one_as_missed(capsys: pytest.CaptureFixture[str]) -> None:
