@@ -1,12 +1,16 @@
 """What the benches make of what they saw: statements in a log, the table of the peers, the bars of the plots."""
 
+import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
-from scripts.benches import bars, claim, create, idle, peer_process, peers, start
+from scripts import bench
+from scripts.benches import bars, claim, create, idle, memory, peer_process, peers, start, wire
+from tests.unit import factories
 
 ROOT = Path(__file__).parents[2]
 
@@ -173,6 +177,52 @@ def test_creating_is_held_against_its_bars_client_by_client_and_in_batches(capsy
     create.tell_client("plain", [8.1], 1.5)
     create.tell_batches([1_499], 0.1, 0.4)
     assert capsys.readouterr().out.count("MISSED") == 2
+
+
+def test_every_bench_is_named_with_its_minutes() -> None:
+    modules = [path for path in (ROOT / "scripts/benches").glob("*.py") if "\nasync def run(" in path.read_text()]
+
+    assert {path.stem for path in modules} == {*bench.MINUTES, "plot"}
+
+
+def test_several_benches_are_asked_for_by_name_or_as_a_set_each_once() -> None:
+    names, rest = bench.chosen(["start", "performance", "idle", "--json", "all"])
+
+    assert names == ["start", *(name for name in bench.SETS["performance"] if name != "start"), "idle"]
+    assert rest == ["--json", "all"]
+    assert bench.chosen(["plot", "idle"]) == (["plot"], ["idle"])
+    assert bench.chosen(["--json", "idle"]) == ([], ["--json", "idle"])
+
+
+def test_a_bench_that_fails_holds_up_no_other_and_loses_no_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(home: Path, args: list[str]) -> dict[str, float]:
+        raise SystemExit("The stack did not start.")
+
+    async def brings(home: Path, args: list[str]) -> dict[str, float]:
+        return {"megabytes": 64.0}
+
+    monkeypatch.setattr(memory, "run", brings)
+    monkeypatch.setattr(start, "run", fails)
+
+    assert bench.measure(["memory", "start"], [], tmp_path / "figures.json") == ["start"]
+    assert json.loads((tmp_path / "figures.json").read_text()) == {"megabytes": 64.0}
+
+
+async def test_what_is_not_installed_is_named_and_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "orjson", None)
+
+    assert await wire.run(tmp_path, []) == {}
+    assert "wire: NOT RUN, orjson is not installed" in capsys.readouterr().out
+
+
+def test_json_libraries_are_compared_by_what_they_read_and_write_of_a_job() -> None:
+    figures = wire.measure_json([factories.claim_row("es")], {"json": (lambda value: b"{}", json.loads)}, "short")
+
+    assert set(figures) == {"wire_json_short_read_us", "wire_json_short_write_us"}
 
 
 def test_a_claim_is_held_against_the_blocks_it_touches_where_little_waits(capsys: pytest.CaptureFixture[str]) -> None:
