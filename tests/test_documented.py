@@ -34,6 +34,8 @@ DOCUMENTS = (
     "docs/alerts.md",
     "docs/upgrading.md",
     "docs/kinds.md",
+    "docs/handlers.md",
+    "docs/app.md",
     "docs/triggers.md",
     "docs/performance.md",
     "docs/proof.md",
@@ -208,9 +210,16 @@ def test_sql_in_the_readme_runs(db: Database) -> None:
     for statement in blocks("README.md", "sql"):
         db.run(statement)
 
-    assert db.value("select count(*) from public.translation_jobs where job_type = 'thumbnail'") == 1
     assert db.value("select balance from public.translation_credits") == 100
     db.check_money()
+
+
+def test_sql_about_handlers_and_chains_runs(db: Database) -> None:
+    for statement in blocks("docs/handlers.md", "sql"):
+        db.run(statement)
+
+    assert db.value("select count(*) from public.translation_jobs where job_type = 'thumbnail'") == 1
+    assert db.value("select count(*) from public.translation_jobs where status = 'blocked'") == 2
 
 
 def test_sql_in_realtime_md_runs(db: Database) -> None:
@@ -273,8 +282,8 @@ def test_metrics_that_are_named_exist() -> None:
     assert named - names == set()
 
 
-@pytest.mark.parametrize("block", blocks("README.md", "python"))
-def test_python_in_the_readme_is_valid_and_imports_what_exists(block: str) -> None:
+@pytest.mark.parametrize("block", [block for document in DOCUMENTS for block in blocks(document, "python")])
+def test_python_that_is_shown_is_valid_and_imports_what_exists(block: str) -> None:
     for node in ast.walk(ast.parse(block)):
         if isinstance(node, ast.ImportFrom) and node.module:
             module = importlib.import_module(node.module)

@@ -121,8 +121,8 @@ def python(code: str, folder: Path) -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-def test_the_handler_and_the_test_of_the_readme_run(tmp_path: Path) -> None:
-    shown = blocks("README.md", "python")
+def test_the_handler_and_the_test_of_the_guide_run(tmp_path: Path) -> None:
+    shown = blocks("docs/handlers.md", "python")
     (handler,) = [block for block in shown if block.startswith("# thumbnails.py")]
     (test,) = [block for block in shown if "testing.project(" in block]
     (tmp_path / "thumbnails.py").write_text(handler)

@@ -1,1 +1,1 @@
-"""What the README gives to copy into one's own app, run as it stands there."""
+"""What docs/app.md gives to copy into one's own app, run as it stands there."""

@@ -1,4 +1,4 @@
-"""The README's code for one's own app against the stack: a Node process with the blocks as they are printed."""
+"""The code of docs/app.md for one's own app against the stack: a Node process with the blocks as they are printed."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ from worker.devstack.stack import Stack
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HERE = Path(__file__).parent
-README = Path(__file__).parents[3] / "README.md"
+GUIDE = Path(__file__).parents[3] / "docs/app.md"
 INSTALL_SECONDS = 90.0
 START_SECONDS = 15.0
 LEAVE_SECONDS = 10.0
@@ -37,15 +37,12 @@ SHOW_SECONDS = 20.0
 LINES_MAX = 60
 PASSWORD = "correct horse"
 
-_SECTION = re.compile(r"^## In your own app$(.*?)^## ", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"^```jsx?\n// (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks() -> dict[str, str]:
-    """The files of the section, by name."""
-    section = _SECTION.search(README.read_text())
-    assert section is not None
-    return dict(_BLOCK.findall(section[1]))
+    """The files of the guide, by name."""
+    return dict(_BLOCK.findall(GUIDE.read_text()))
 
 
 @dataclass
