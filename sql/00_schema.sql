@@ -17,14 +17,15 @@ comment on function translation_private.schema_version() is 'Version of the inst
 
 -- A refusal: SQLSTATE is the HTTP status (PT404 is 404), detail starts with a stable word that clients
 -- match, message is a sentence that says what is allowed. Never class 40: PostgREST before 16 would
--- run the transaction again without end.
+-- run the transaction again without end. And the message is one line of bounded length, whatever it
+-- quotes: PostgREST writes it into the status line of its answer, where a line break would begin a header.
 create or replace function translation_private.refuse(p_status int, p_word text, p_message text, p_hint text default null)
 returns void language plpgsql set search_path = ''
 as $$
 begin
   raise exception using
     errcode = 'PT' || p_status,
-    message = p_message,
+    message = left(regexp_replace(p_message, '[[:cntrl:]]+', ' ', 'g'), 1000),
     detail = p_word,
     hint = coalesce(p_hint, '');
 end $$;

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.sql.conftest import Claim, Create
@@ -69,6 +70,17 @@ def test_a_refused_request_reserves_and_stores_nothing(
     assert refusal.value.message.endswith(".")
     assert counts(db) == (0, 0, 0)
     assert db.rpc("get_translation_credits", user) == {"balance": 100, "reserved": 0}
+
+
+def test_a_refusal_is_one_short_line_whatever_it_quotes(db: Database, create: Create) -> None:
+    """PostgREST writes the message into the status line: a line more would be a header of the caller's making."""
+    with pytest.raises(Refused) as refused:
+        create("x\r\nSet-Cookie: a=b\x7f")
+    with pytest.raises(psycopg.Error) as long:
+        db.run("select translation_private.refuse(422, 'word', repeat('ü', 9000))")
+
+    assert refused.value.message == "x Set-Cookie: a=b  is not a language: give a BCP 47 tag such as en or pt-BR."
+    assert len((long.value.diag.message_primary or "").encode()) < 8190  # where aiohttp stops reading
 
 
 def test_an_unknown_job_type_is_refused(db: Database) -> None:
