@@ -81,6 +81,10 @@ create function public.write_keyless() returns int language plpgsql as
 create function public.sleep(seconds float) returns void language sql set statement_timeout = '300ms' as 'select pg_sleep(seconds)';
 create function public.tell(topic text, event text, payload jsonb, private boolean) returns void language sql as
   $$ select realtime.send(payload, event, topic, private) $$;
+create function public.variadic_sum(variadic numbers int[]) returns bigint language sql immutable as
+  'select sum(n) from unnest(numbers) as n';
+create function public.bad_headers() returns int language sql as
+  $$ select set_config('response.headers', 'nonsense', true); select 1 $$;
 create function public.overload(a int) returns int language sql as 'select 1';
 create function public.overload(a text) returns int language sql as 'select 2';
 

@@ -89,6 +89,22 @@ async def test_a_function_may_set_status_and_headers(stack: Stack, http: httpx.A
     assert (answer.status_code, answer.headers["x-seen"], answer.json()) == (202, "yes", {"ok": True})
 
 
+async def test_headers_that_are_none_are_a_fault_of_the_function(service: Client) -> None:
+    with pytest.raises(APIError) as refused:
+        await service.rpc("bad_headers", {}).execute()
+
+    assert refused.value.code == "PGRST111"
+
+
+async def test_a_variadic_argument_is_an_array_or_given_again_and_again(
+    service: Client, stack: Stack, http: httpx.AsyncClient
+) -> None:
+    url = f"{stack.urls.url}/rest/v1/rpc/variadic_sum?numbers=1&numbers=2"
+
+    assert (await service.rpc("variadic_sum", {"numbers": [1, 2, 3]}).execute()).data == 6
+    assert (await http.get(url, headers=_key(stack.urls.secret_key))).json() == 3
+
+
 # Errors
 
 
@@ -329,6 +345,20 @@ async def test_a_count_comes_with_the_range(notes: Client) -> None:
     assert (only_count.data, only_count.count) == ([], 4)
 
 
+async def test_a_page_can_be_asked_for_by_range(
+    stack: Stack, http: httpx.AsyncClient, user: User, notes: Client
+) -> None:
+    headers = {"Authorization": f"Bearer {user.access_token}", "Range": "1-2", "Prefer": "count=exact"}
+    page = await http.get(
+        f"{stack.urls.url}/rest/v1/notes?select=body&order=id",
+        headers={**_key(stack.urls.publishable_key), **headers, "Accept-Profile": "public"},
+    )
+
+    assert [row["body"] for row in page.json()] == ["beta, (quoted)", "gamma"]
+    assert (page.status_code, page.headers["content-range"]) == (206, "1-2/4")
+    assert (page.headers["preference-applied"], page.headers["content-profile"]) == ("count=exact", "public")
+
+
 async def test_single_wants_exactly_one_row_and_maybe_single_at_most_one(notes: Client) -> None:
     table = notes.table("notes")
 
@@ -361,6 +391,10 @@ async def test_an_update_or_delete_without_a_filter_is_refused(service: Client) 
         assert refused.value.code == "21000"
 
 
+async def test_an_update_of_nothing_changes_nothing(service: Client) -> None:
+    assert (await service.table("books").update({}).eq("title", "nobody").execute()).data == []
+
+
 async def test_a_write_that_must_touch_one_row_is_undone_when_it_touches_two(
     stack: Stack, http: httpx.AsyncClient, service: Client
 ) -> None:
@@ -386,6 +420,8 @@ async def test_what_the_table_does_not_know_is_named(service: Client) -> None:
         (service.table("books").insert({"wrong": 1}), "PGRST204"),
         (service.table("books").select("wrong"), "42703"),
         (service.table("books").select("*, notes(*)"), "PGRST200"),
+        (service.table("books").select("*").eq("notes.id", 1), "PGRST108"),
+        (service.table("books").select("*").order("shelf.sideways"), "PGRST100"),
     ):
         with pytest.raises(APIError) as refused:
             await query.execute()

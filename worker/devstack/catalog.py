@@ -21,6 +21,7 @@ class Argument:
     name: str
     type: str
     required: bool
+    is_variadic: bool
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,12 @@ class Function:
     returns_row: bool  # a composite, a table, or OUT arguments: an object rather than a value
     is_volatile: bool
     settings: Mapping[str, str]  # those that hold for the whole transaction
+
+    @property
+    def signature(self) -> str:
+        """As messages have it."""
+        arguments = ", ".join(f"{argument.name} => {argument.type}" for argument in self.arguments)
+        return f"{EXPOSED_SCHEMA}.{self.name}({arguments})"
 
     @property
     def takes_body(self) -> bool:
@@ -100,6 +107,7 @@ with callable as (
     and p.prokind = 'f' and p.prorettype not in ('trigger'::regtype, 'event_trigger'::regtype)
 ), inputs as (
   select c.oid, c.pronargs - c.pronargdefaults as required, i.type, coalesce(c.proargnames[i.nr], '') as name,
+         coalesce(c.proargmodes[i.nr] = 'v', false) as is_variadic,
          row_number() over (partition by c.oid order by i.nr) as position
   from callable c
   cross join lateral unnest(coalesce(c.proallargtypes, c.proargtypes::oid[])) with ordinality as i (type, nr)
@@ -107,7 +115,8 @@ with callable as (
 ), arguments as (
   select oid, count(*) as total, count(*) filter (where name = '') as unnamed,
          bool_and(type in ('json'::regtype, 'jsonb'::regtype)) as all_json,
-         json_agg(json_build_object('name', name, 'type', format_type(type, null), 'required', position <= required)
+         json_agg(json_build_object('name', name, 'type', format_type(type, null), 'required', position <= required,
+                                    'is_variadic', is_variadic)
                   order by position) as list
   from inputs group by oid
 )

@@ -102,7 +102,7 @@ class Query:
     def _order(self, item: str) -> str:
         path, *words = re.split(r"\.(?=asc|desc|nullsfirst|nullslast)", item)
         allowed = {"asc": " asc", "desc": " desc", "nullsfirst": " nulls first", "nullslast": " nulls last"}
-        if not all(word in allowed for word in words):
+        if not all(word in allowed for word in words) or ("." in re.split("->", path)[0] and not path.startswith('"')):
             raise _unreadable(item)
         return self._column(path) + "".join(allowed[word] for word in words)
 
@@ -128,7 +128,13 @@ class Query:
     def _filter(self, path: str, text: str, *, in_tree: bool = False) -> str:
         """`eq.5`, `not.in.(1,2)`, `like(any).{a*,b*}` on a column. Only inside a tree are values quoted."""
         if "." in path and not path.startswith('"'):
-            raise Refusal(400, "PGRST200", f"The local stack does not filter on embedded tables: {path!r}")
+            table = path.partition(".")[0]
+            raise Refusal(
+                400,
+                "PGRST108",
+                f"'{table}' is not an embedded resource in this request",
+                hint=f"Verify that '{table}' is included in the 'select' query parameter.",
+            )
         negation = "not " if text.startswith("not.") else ""
         match = re.fullmatch(r"(\w+)(?:\((\w+)\))?\.(.*)", text.removeprefix("not."), re.DOTALL)
         if match is None:
@@ -145,7 +151,7 @@ class Query:
         if operator == "in":
             if not (value.startswith("(") and value.endswith(")")):
                 raise _unreadable(f"in.{value}")
-            return f"{column} = any ({self._value(_array(split(value[1:-1])))})"
+            return f"{column} = any ({self._value(array(split(value[1:-1])))})"
         if operator in _TEXT_SEARCH:
             language = f"{literal(modifier)}, " if modifier else ""
             return f"{column} @@ {_TEXT_SEARCH[operator]}({language}{self._value(value)})"
@@ -197,7 +203,7 @@ def _unquote(text: str) -> str:
     return text
 
 
-def _array(items: Sequence[str]) -> str:
+def array(items: Sequence[str]) -> str:
     """A Postgres array literal."""
     quoted = ('"' + re.sub(r'(["\\])', r"\\\1", _unquote(item)) + '"' for item in items)
     return "{" + ",".join(quoted) + "}"

@@ -8,6 +8,7 @@ gateway only says who is asking.
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -22,7 +23,9 @@ from worker.devstack.plans import Plan, Wanted
 from worker.devstack.refusals import Refusal
 
 _OBJECT = "application/vnd.pgrst.object+json"
-_ACCEPTED = ("application/json", "application/vnd.pgrst.array+json", _OBJECT, "*/*", "application/*")
+_ARRAY = "application/vnd.pgrst.array+json"
+_ACCEPTED = ("application/json", _ARRAY, _OBJECT, "*/*", "application/*")
+_WRITE_PREFERENCES = {"POST": ("resolution", "missing", "return"), "PATCH": ("return",), "DELETE": ("return",)}
 _SETTINGS = (
     "search_path",
     "role",
@@ -184,14 +187,30 @@ def _set_config(*names: str) -> str:
 
 
 def _query(request: web.Request) -> list[tuple[str, str]]:
-    return list(request.query.items())
+    """The query string. A read may ask for its page in the header `Range` instead."""
+    pairs = list(request.query.items())
+    page = re.fullmatch(r"(\d+)-(\d*)", request.headers.get("Range", ""))
+    if page is None or request.method not in ("GET", "HEAD") or {"limit", "offset"} & request.query.keys():
+        return pairs
+    first, last = page.groups()
+    pairs.append(("offset", first))
+    if last:
+        pairs.append(("limit", str(max(0, int(last) - int(first) + 1))))
+    return pairs
+
+
+def _is_write(request: web.Request) -> bool:
+    return request.method not in ("GET", "HEAD") and not request.path.startswith("/rest/v1/rpc/")
+
+
+def _profile(request: web.Request) -> str | None:
+    return request.headers.get("Accept-Profile" if request.method in ("GET", "HEAD") else "Content-Profile")
 
 
 def _check_profile(request: web.Request) -> None:
     """Both official clients name the schema; only the exposed one exists."""
-    header = "Accept-Profile" if request.method in ("GET", "HEAD") else "Content-Profile"
-    schema = request.headers.get(header, EXPOSED_SCHEMA)
-    if schema != EXPOSED_SCHEMA:
+    schema = _profile(request)
+    if schema is not None and schema != EXPOSED_SCHEMA:
         raise Refusal(
             406,
             "PGRST106",
@@ -201,22 +220,27 @@ def _check_profile(request: web.Request) -> None:
 
 
 def _wanted(request: web.Request) -> Wanted:
-    accepted = [part.strip() for part in request.headers.get("Accept", "*/*").split(",")]
-    media = next((part for part in accepted if part.split(";")[0].strip() in _ACCEPTED), None)
-    if media is None:
-        raise Refusal(406, "PGRST107", f"None of these media types are available: {', '.join(accepted)}")
+    media = _media(request)
     preferences = _preferences(request)
-    is_read = request.method in ("GET", "HEAD") or request.path.startswith("/rest/v1/rpc/")
     resolution = preferences.get("resolution")
     return Wanted(
         single=media.startswith(_OBJECT),
         strip_nulls="nulls=stripped" in media,
         count="count" in preferences,
-        body=request.method != "HEAD" if is_read else preferences.get("return") == "representation",
+        body=preferences.get("return") == "representation" if _is_write(request) else request.method != "HEAD",
         merge_duplicates=resolution == "merge-duplicates",
         ignore_duplicates=resolution == "ignore-duplicates",
         missing_default=preferences.get("missing") == "default",
     )
+
+
+def _media(request: web.Request) -> str:
+    """The first kind of answer it accepts that there is."""
+    accepted = [part.strip() for part in request.headers.get("Accept", "*/*").split(",")]
+    media = next((part for part in accepted if part.split(";")[0].strip() in _ACCEPTED), None)
+    if media is None:
+        raise Refusal(406, "PGRST107", f"None of these media types are available: {', '.join(accepted)}")
+    return media
 
 
 def _preferences(request: web.Request) -> Mapping[str, str]:
@@ -231,16 +255,38 @@ def _preferences(request: web.Request) -> Mapping[str, str]:
 def _reply(request: web.Request, rows: Rows, plan: Plan, wanted: Wanted) -> web.Response:
     count = _number(rows, 1)
     total = _number(rows, 2) if rows.get(0, 2) is not None else None
-    headers = {"Content-Range": _content_range(request, count, total, plan)}
-    for pair in _json(rows, 3) or []:
-        headers.update({str(name): str(value) for name, value in pair.items()})
+    headers = {
+        "Content-Range": _content_range(request, count, total, plan),
+        **_said_back(request),
+        **_own_headers(rows),
+    }
     status = int(rows.text(0, 4) or 0) or _status(request, count, total, plan, wanted)
-    if status == 204 or request.method == "HEAD":
+    if status == 204 or not (wanted.body or wanted.single or request.method == "HEAD"):
         return web.Response(status=status, headers=headers)
-    body = rows.get(0, 0) if wanted.body or wanted.single else b""
-    media = _OBJECT if wanted.single and plan.is_table else "application/json"
+    media = _media(request)
+    media = media if media.startswith("application/vnd.pgrst.") and media != _ARRAY else "application/json"
     headers.setdefault("Content-Type", f"{media}; charset=utf-8")
+    body = None if request.method == "HEAD" else rows.get(0, 0)
     return web.Response(body=body, status=status, headers=headers)
+
+
+def _said_back(request: web.Request) -> dict[str, str]:
+    """What of the request's wishes was seen to."""
+    allowed = _WRITE_PREFERENCES.get(request.method, ()) if _is_write(request) else ()
+    given = _preferences(request)
+    applied = ", ".join(f"{name}={given[name]}" for name in (*allowed, "count") if name in given)
+    profile = _profile(request)
+    return ({"Preference-Applied": applied} if applied else {}) | ({"Content-Profile": profile} if profile else {})
+
+
+def _own_headers(rows: Rows) -> dict[str, str]:
+    """Those that the function set."""
+    try:
+        pairs = [(str(name), str(value)) for pair in _json(rows, 3) or [] for name, value in pair.items()]
+    except (ValueError, TypeError, AttributeError):
+        message = "response.headers guc must be a JSON array composed of objects with a single key and a string value"
+        raise Refusal(500, "PGRST111", message) from None
+    return dict(pairs)
 
 
 def _status(request: web.Request, count: int, total: int | None, plan: Plan, wanted: Wanted) -> int:
@@ -257,6 +303,7 @@ def _status(request: web.Request, count: int, total: int | None, plan: Plan, wan
             "PGRST103",
             "Requested range not satisfiable",
             f"An offset of {plan.offset} was requested, but there are only {total} rows.",
+            headers={"Content-Range": f"*/{total}", **_said_back(request)},
         )
     return 206 if total is not None and count < total else 200
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from worker.devstack.catalog import EXPOSED_SCHEMA, Catalog, Function, Table
-from worker.devstack.filters import Query, literal, quote, split
+from worker.devstack.catalog import EXPOSED_SCHEMA, Argument, Catalog, Function, Table
+from worker.devstack.filters import Query, array, literal, quote, split
 from worker.devstack.pipeline import Value
 from worker.devstack.refusals import Refusal
 
@@ -59,21 +59,24 @@ def find_function(catalog: Catalog, name: str, given: frozenset[str], *, has_bod
         found = [f for f in candidates if f.takes_body]
     if len(found) == 1:
         return found[0]
-    signature = f"{EXPOSED_SCHEMA}.{name}({', '.join(sorted(given))})"
     if found:
         raise Refusal(
             300,
             "PGRST203",
-            f"Could not choose the best candidate function between: {signature} and its overloads",
-            hint="Rename the parameters or the function itself, so that the overloads can be told apart",
+            f"Could not choose the best candidate function between: {', '.join(f.signature for f in found)}",
+            hint="Try renaming the parameters or the function itself in the database so function overloading can be "
+            "resolved",
         )
-    parameters = f"with parameters {', '.join(sorted(given))}" if given else "without parameters"
+    names = ", ".join(sorted(given))
+    parameters = f"with parameter{'s' if len(given) > 1 else ''} {names}" if given else "without parameters"
+    unnamed = " or with a single unnamed json/jsonb parameter" if has_body else ""
     raise Refusal(
         404,
         "PGRST202",
-        f"Could not find the function {signature if given else signature[:-2]} in the schema cache",
-        f"Searched for the function {EXPOSED_SCHEMA}.{name} {parameters} or with a single unnamed json/jsonb "
-        "parameter, but no matches were found in the schema cache.",
+        f"Could not find the function {EXPOSED_SCHEMA}.{name}{f'({names})' if given else f' {parameters}'} in the "
+        "schema cache",
+        f"Searched for the function {EXPOSED_SCHEMA}.{name} {parameters}{unnamed}, but no matches were found in the "
+        "schema cache.",
     )
 
 
@@ -89,7 +92,7 @@ def call_by_body(catalog: Catalog, name: str, body: bytes, query: Pairs, wanted:
     elif given:
         used = [a for a in function.arguments if a.name in given]
         fields = ", ".join(f"{quote(a.name)} {a.type}" for a in used)
-        passed = ", ".join(f"{quote(a.name)} := a.{quote(a.name)}" for a in used)
+        passed = ", ".join(f"{_passed(a)} a.{quote(a.name)}" for a in used)
         source = f"json_to_record($1::json) as a({fields}), lateral {call}({passed}) as r"
     else:
         source, values = f"{call}() as r", []
@@ -101,13 +104,19 @@ def call_by_body(catalog: Catalog, name: str, body: bytes, query: Pairs, wanted:
 def call_by_query(catalog: Catalog, name: str, query: Sequence[tuple[str, str]], wanted: Wanted) -> Plan:
     """`GET /rpc/name?argument=value`: never writes."""
     known = {a.name for f in catalog.functions.get(name, ()) for a in f.arguments}
-    arguments = {key: value for key, value in query if key in known}
-    function = find_function(catalog, name, frozenset(arguments), has_body=False)
-    types = {a.name: a.type for a in function.arguments}
-    passed = ", ".join(f"{quote(key)} := ${n}::{types[key]}" for n, key in enumerate(arguments, 1))
+    given = frozenset(key for key, _ in query if key in known)
+    function = find_function(catalog, name, given, has_body=False)
+    used = [a for a in function.arguments if a.name in given]
+    values = [[value for key, value in query if key == a.name] for a in used]
+    texts = [array(several) if a.is_variadic else several[-1] for a, several in zip(used, values, strict=True)]
+    passed = ", ".join(f"{_passed(a)} ${n}::{a.type}" for n, a in enumerate(used, 1))
     source = f"{_SCHEMA}.{quote(name)}({passed}) as r"
-    read = Query('"pgrst_call"', list(arguments.values())).read(query, skip=frozenset(arguments))
+    read = Query('"pgrst_call"', list(texts)).read(query, skip=given)
     return _call(function, source, read, wanted, read_only=True)
+
+
+def _passed(argument: Argument) -> str:
+    return f"{'variadic ' if argument.is_variadic else ''}{quote(argument.name)} :="
 
 
 def _call(function: Function, source: str, query: Query, wanted: Wanted, *, read_only: bool) -> Plan:
@@ -185,7 +194,7 @@ def update_rows(table: Table, body: bytes, query: Sequence[tuple[str, str]], wan
     rows = _rows(body)
     columns = _body_columns(table, rows[:1], query)
     if not columns:
-        raise Refusal(400, "PGRST102", "Empty or invalid json")
+        return Plan(_answer("select where false", wanted, total="select 0"))
     name = _qualified(table)
     read = Query(name, [body]).read(query)
     _require_filter(read, "UPDATE")

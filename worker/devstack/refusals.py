@@ -39,7 +39,10 @@ class Refusal(Exception):
         body = {"code": self.code, "details": self.details, "hint": self.hint, "message": self.message}
         headers = {"Proxy-Status": f"PostgREST; error={self.code}", **self.headers}
         if self.status == 401:
-            headers.setdefault("WWW-Authenticate", f'Bearer error="invalid_token", error_description="{self.message}"')
+            said = (
+                f' error="invalid_token", error_description="{self.message}"' if self.code.startswith("PGRST30") else ""
+            )
+            headers.setdefault("WWW-Authenticate", f"Bearer{said}")
         return web.json_response(body, status=self.status, reason=self.reason, headers=headers)
 
 
