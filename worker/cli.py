@@ -126,6 +126,10 @@ def stack(
     admin_key: Annotated[
         str | None, typer.Option(envvar="STACK_ADMIN_KEY", help="Open /admin to whoever has this key: for tests.")
     ] = None,
+    postgrest: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Let this PostgREST answer REST, not the stack's own gateway."),
+    ] = None,
 ) -> None:
     """Run a local stand-in of a Supabase project, with this project's SQL applied."""
     from worker import logs
@@ -149,7 +153,13 @@ def stack(
     try:
         asyncio.run(
             devstack.serve(
-                data, port=port, env_file=env_file, sql=[install.script()], admin_key=admin_key, orders=orders
+                data,
+                port=port,
+                env_file=env_file,
+                sql=[install.script()],
+                admin_key=admin_key,
+                orders=orders,
+                postgrest=postgrest,
             )
         )
     except (RuntimeError, OSError) as error:

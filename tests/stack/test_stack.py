@@ -143,3 +143,15 @@ async def _broadcast_until_heard(stack: Stack, heard: asyncio.Queue[object]) -> 
         while heard.empty():
             await connection.execute("select realtime.send('{}', 'e', 't')")
             await asyncio.sleep(0.05)
+
+
+async def test_a_postgrest_that_does_not_start_stops_the_start_with_its_last_words(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    program = tmp_path / "postgrest"
+    program.write_text("#!/bin/sh\necho starting\necho 'it is of no use' >&2\nexit 1\n")
+    program.chmod(0o700)
+
+    with pytest.raises(RuntimeError, match="PostgREST does not start: it is of no use"):
+        async with Stack(tmp_path, database="no_postgrest", cluster=cluster, postgrest=program):
+            pass

@@ -35,6 +35,7 @@ from worker.devstack.notices import Notices
 from worker.devstack.orders import Order, Orders, Scene
 from worker.devstack.pipeline import Pool
 from worker.devstack.postgres import HOST, Cluster
+from worker.devstack.postgrest import PostgRest
 from worker.devstack.realtime import Realtime
 
 _LOOK_SECONDS = 0.1
@@ -88,6 +89,7 @@ class Stack:
         rest_connections: how many database connections REST requests share.
         admin_key: opens the admin route for faults; in this process, use `faults`.
         cluster: a running Postgres to use, which is left running; without it one is started in *data_dir*.
+        postgrest: the program of a real PostgREST, which then answers REST requests.
     """
 
     data_dir: Path
@@ -102,6 +104,7 @@ class Stack:
     rest_connections: int = 10
     admin_key: str | None = None
     cluster: Cluster | None = None
+    postgrest: Path | None = None
 
     # While it runs:
     faults: Faults = field(default_factory=Faults, init=False)
@@ -159,9 +162,12 @@ class Stack:
     async def _services(self, cluster: Cluster) -> AsyncIterator[Door]:
         """Everything behind the routes, running; the door to it is still closed."""
         admin_url = cluster.url(database=self.database)
-        rest_pool = Pool(cluster.url("authenticator", self.database), size=self.rest_connections)
+        rest_url = cluster.url("authenticator", self.database)
+        rest_pool = Pool(rest_url, size=self.rest_connections)
         admin_pool = Pool(admin_url, size=8)
-        gateway = Gateway(rest_pool, self.keys)
+        gateway: Gateway | PostgRest = Gateway(rest_pool, self.keys)
+        if self.postgrest is not None:
+            gateway = PostgRest(self.postgrest, rest_url, self.keys, connections=self.rest_connections)
         feed = ChangeFeed(admin_url, admin_pool, self.faults, idle_ms=self.changes_idle_ms)
         hub = Hub(self.keys, admin_pool, feed, self.faults, refusal_seconds=self.refusal_delay_ms / 1000)
         road = DatabaseRoad(admin_pool, hub.send, self.faults, delay_ms=self.broadcast_delay_ms)
@@ -194,6 +200,11 @@ class Stack:
                 yield door
                 for task in running:
                     task.cancel()
+        except ExceptionGroup as group:
+            # Of what runs here only PostgREST may not start, and it says why: one sentence for whoever asked for it.
+            if [type(error) for error in group.exceptions] == [RuntimeError]:
+                raise group.exceptions[0] from None
+            raise
         finally:
             await rest_pool.close()
             await admin_pool.close()
@@ -230,15 +241,17 @@ async def serve(
     sql: Sequence[str] = (),
     admin_key: str | None = None,
     orders: Sequence[Order] = (),
+    postgrest: Path | None = None,
 ) -> None:
     """
     Run a stack until SIGINT or SIGTERM: print how to reach it, and write that to *env_file*, once it is ready.
 
     Args:
         orders: faults to watch. They begin soon after the first client has joined a channel; the log says when.
+        postgrest: as in `Stack`.
 
     Raises:
-        RuntimeError: Postgres does not start; the message says why.
+        RuntimeError: Postgres or PostgREST does not start; the message says why.
         OSError: the port is taken.
         psycopg.Error: one of the scripts was refused.
     """
@@ -247,7 +260,7 @@ async def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     started_at = time.monotonic()
-    async with Stack(data_dir, port, sql=sql, admin_key=admin_key) as stack:
+    async with Stack(data_dir, port, sql=sql, admin_key=admin_key, postgrest=postgrest) as stack:
         lines = [f"{name}={value}" for name, value in stack.urls.environment().items()]
         if env_file is not None:
             _write_private(env_file, "\n".join(lines) + "\n")
