@@ -55,17 +55,21 @@ def open_log(path: Path) -> IO[str]:
 
 
 @asynccontextmanager
-async def stack(home: Path, *, admin_key: str | None = None) -> AsyncIterator[dict[str, str]]:
+async def stack(
+    home: Path, *, admin_key: str | None = None, postgrest: Path | None = None
+) -> AsyncIterator[dict[str, str]]:
     """
     A stack with its data in *home*; yields what a worker needs in its environment, and more.
 
-    *admin_key* opens the route for faults.
+    *admin_key* opens the route for faults; *postgrest*, an absolute path, is the program that answers REST, if not the
+    stack itself.
     """
     env_file = home / "stack.env"
     command = ("stack", "--data", str(home / "data"), "--env-file", str(env_file), "--port", "0")
+    rest = () if postgrest is None else ("--postgrest", str(postgrest))
     # In its environment and not its arguments, where anybody could read it.
     secrets = {} if admin_key is None else {"STACK_ADMIN_KEY": admin_key}
-    async with running(*command, home=home, until="Stack ready", environment=secrets) as pid:
+    async with running(*command, *rest, home=home, until="Stack ready", environment=secrets) as pid:
         lines = [*env_file.read_text().splitlines(), f"STACK_PID={pid}"]
         yield dict(line.split("=", 1) for line in lines if "=" in line)
 

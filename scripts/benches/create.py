@@ -93,11 +93,9 @@ async def _batches(stack: project.Stack) -> Figures:
     for _ in range(_ROUNDS):
         rates.append(_BATCHES * BATCH / await _batch_round(owner, users))
     jobs = _ROUNDS * _BATCHES * BATCH
-    gateway_ms, postgres_ms = (
-        (after - before) / jobs * 1000 for after, before in zip(stack.cpu_seconds(), stack_before, strict=True)
-    )
+    spent = {name: (after - stack_before[name]) / jobs * 1000 for name, after in stack.cpu_seconds().items()}
     await owner.close()
-    return tell_batches(rates, gateway_ms, postgres_ms)
+    return tell_batches(rates, spent["gateway"], spent["postgres"])
 
 
 def tell_batches(rates: Sequence[float], gateway_ms: float, postgres_ms: float) -> Figures:

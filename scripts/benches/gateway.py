@@ -1,5 +1,6 @@
-"""How many procedure calls a second the gateway of the local stack answers."""
+"""How many procedure calls a second the gateway of the local stack answers, or a real PostgREST in its place."""
 
+import argparse
 import asyncio
 import statistics
 import time
@@ -10,6 +11,7 @@ import aiohttp
 import psycopg
 
 from scripts import local
+from scripts.benches import project, waiting
 from scripts.benches.telling import Figures, spread
 
 
@@ -24,10 +26,13 @@ def add_bench_add(database_url: str) -> None:
         )
 
 
-async def run(home: Path, _args: Sequence[str]) -> Figures:
-    """Trivial procedure calls a second: 8 connections, the secret key, rounds of 3 s."""
-    rates = []
-    async with local.stack(home) as env:
+async def run(home: Path, args: Sequence[str]) -> Figures:
+    """`gateway [--postgrest PROGRAM]`: trivial calls a second, 8 connections, the secret key, rounds of 3 s."""
+    parser = argparse.ArgumentParser(prog="scripts/bench gateway")
+    project.accept_postgrest(parser)
+    wanted = parser.parse_args(args)
+    rates, answered = [], 0
+    async with local.stack(home, postgrest=wanted.postgrest) as env:
         add_bench_add(env["DATABASE_URL"])
         url = f"{env['SUPABASE_URL']}/rest/v1/rpc/bench_add"
         headers = {"apikey": env["SUPABASE_SECRET_KEY"], "Content-Profile": "public"}
@@ -41,10 +46,23 @@ async def run(home: Path, _args: Sequence[str]) -> Figures:
                     calls += 1
                 return calls
 
+            async def is_known() -> bool:
+                """PostgREST hears of a new function a moment later."""
+                async with client.post(url, json={"a": 1, "b": 2}) as answer:
+                    return answer.status == 200
+
+            await waiting.until(is_known, seconds=10, every_seconds=0.1)
             await call_until(time.monotonic() + 1)
+            before = project.cpu_seconds(env)
             for _ in range(5):
                 started = time.monotonic()
-                calls = await asyncio.gather(*(call_until(started + 3) for _ in range(8)))
-                rates.append(sum(calls) / (time.monotonic() - started))
+                calls = sum(await asyncio.gather(*(call_until(started + 3) for _ in range(8))))
+                rates.append(calls / (time.monotonic() - started))
+                answered += calls
+            spent = {name: (after - before[name]) / answered * 1000 for name, after in project.cpu_seconds(env).items()}
     print(f"gateway: {spread(rates, 'RPC/s')}, 8 connections, client on the same cores")
-    return {"gateway_rpc_per_second": statistics.median(rates)}
+    print("processor, ms a call: " + ", ".join(f"{name} {milliseconds:.2f}" for name, milliseconds in spent.items()))
+    return {
+        "gateway_rpc_per_second": statistics.median(rates),
+        **{f"gateway_{name}_cpu_ms_per_call": milliseconds for name, milliseconds in spent.items()},
+    }

@@ -64,13 +64,14 @@ ROADS = {
 
 
 async def run(home: Path, args: Sequence[str]) -> Figures:
-    """`latency [--samples 200] [--roads broadcast,create,changes,polling,silence]`."""
+    """`latency [--samples 200] [--roads broadcast,create,changes,polling,silence] [--postgrest PROGRAM]`."""
     parser = argparse.ArgumentParser(prog="scripts/bench latency")
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--roads", default=",".join(ROADS))
+    project.accept_postgrest(parser)
     wanted = parser.parse_args(args)
     figures: Figures = {}
-    async with project.stack(home) as stack, project.stamps() as stamps:
+    async with project.stack(home, postgrest=wanted.postgrest) as stack, project.stamps() as stamps:
         settings = project.worker_environment(stack.env, stamps.port, WORKER_ID=WORKER_ID)
         async with (
             local.running("run", home=home, until="Realtime subscription active", environment=settings),

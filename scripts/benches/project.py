@@ -1,5 +1,6 @@
 """What the benches need of a project around the worker: a user, orders for the stack, stamps from the worker."""
 
+import argparse
 import asyncio
 import json
 import secrets
@@ -54,7 +55,6 @@ class Stack:
 
     def __init__(self, env: dict[str, str], admin_key: str, http: aiohttp.ClientSession, owner: Owner) -> None:
         self.env = env
-        self._pid = int(env["STACK_PID"])
         self.owner = owner
         """Role `postgres`, a transaction a statement."""
         self._headers = {"x-admin-key": admin_key}
@@ -76,10 +76,8 @@ class Stack:
         async with self._http.post(url, headers=self._headers, json={"code": code}) as answer:
             assert answer.status == 204, await answer.text()
 
-    def cpu_seconds(self) -> tuple[float, float]:
-        """Processor time so far: of the stack's own process, and of the Postgres beneath it."""
-        whole, own = (worker_process.cpu_seconds(self._pid, of_children=of_children) for of_children in (True, False))
-        return own, whole - own
+    def cpu_seconds(self) -> dict[str, float]:
+        return cpu_seconds(self.env)
 
     async def value(self, statement: str, *params: Any) -> Any:
         row = await (await self.owner.execute(statement, params or None)).fetchone()
@@ -91,12 +89,30 @@ class Stack:
         )
 
 
+def accept_postgrest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--postgrest", type=_program, metavar="PROGRAM", help="answers REST, not the stack itself")
+
+
+def _program(text: str) -> Path:
+    return Path(text).resolve(strict=True)
+
+
+def cpu_seconds(env: Mapping[str, str]) -> dict[str, float]:
+    """Processor time so far of the stack in *env*: its own process, PostgREST where that answers REST, Postgres."""
+    pid = int(env["STACK_PID"])
+    whole, own = (worker_process.cpu_seconds(pid, of_children=of_children) for of_children in (True, False))
+    rest = {}
+    for one in worker_process.children(pid, "postgrest"):
+        rest["postgrest"] = worker_process.cpu_seconds(one)
+    return {"gateway": own, **rest, "postgres": whole - own - sum(rest.values())}
+
+
 @asynccontextmanager
-async def stack(home: Path) -> AsyncIterator[Stack]:
+async def stack(home: Path, *, postgrest: Path | None = None) -> AsyncIterator[Stack]:
     """A stack as its own process, whose users may create as much as they like."""
     admin_key = secrets.token_hex(16)
     async with (
-        local.stack(home, admin_key=admin_key) as env,
+        local.stack(home, admin_key=admin_key, postgrest=postgrest) as env,
         aiohttp.ClientSession() as http,
         await psycopg.AsyncConnection.connect(env["DATABASE_URL"], autocommit=True) as owner,
     ):

@@ -1,8 +1,9 @@
 """
 Empty jobs a second: 20 000 jobs of one item at price 1, all settled, one worker process over the local gateway.
 
-From the first claim to the last item settled, by the database's clock. What the worker, and the stack with its
-Postgres, took of the two cores is told beside it, because all of them share these.
+From the first claim to the last item settled, by the database's clock. A real PostgREST may stand in the gateway's
+place. What the worker, and the stack with its Postgres, took of the two cores is told beside it, because all of them
+share these.
 """
 
 import argparse
@@ -22,14 +23,15 @@ _DRAIN_SECONDS = 600.0
 
 
 async def run(home: Path, args: Sequence[str]) -> Figures:
-    """`throughput [--jobs 20000] [--rounds 5] [--slots 500]`."""
+    """`throughput [--jobs 20000] [--rounds 5] [--slots 500] [--postgrest PROGRAM]`."""
     parser = argparse.ArgumentParser(prog="scripts/bench throughput")
     parser.add_argument("--jobs", type=int, default=JOBS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--slots", type=int, default=SLOTS)
+    project.accept_postgrest(parser)
     wanted = parser.parse_args(args)
     rounds: list[Figures] = []
-    async with project.stack(home) as stack:
+    async with project.stack(home, postgrest=wanted.postgrest) as stack:
         await backlog.prepare(stack, price=1)
         # One line a job at INFO is meant for jobs that take seconds.
         environment = project.worker_environment(stack.env, MAX_CONCURRENT_JOBS=str(wanted.slots), LOG_LEVEL="WARNING")
@@ -55,13 +57,12 @@ async def _round(home: Path, stack: project.Stack, environment: dict[str, str], 
         drained = await backlog.drained(stack, jobs, seconds=_DRAIN_SECONDS)
         await backlog.check_money(stack, jobs)
         calls = sum((await worker.metrics("worker_store_calls_total")).values())
-        gateway, postgres = (after - before for after, before in zip(stack.cpu_seconds(), stack_before, strict=True))
+        spent = {name: after - stack_before[name] for name, after in stack.cpu_seconds().items()}
         return {
             "jobs_per_second": jobs / drained.seconds,
             "steady_jobs_per_second": drained.steady_rate,
             "calls_per_job": calls / jobs,
             "worker_cpu_ms_per_job": worker.cpu_seconds() / jobs * 1000,
-            "gateway_cpu_ms_per_job": gateway / jobs * 1000,
-            "postgres_cpu_ms_per_job": postgres / jobs * 1000,
+            **{f"{name}_cpu_ms_per_job": seconds / jobs * 1000 for name, seconds in spent.items()},
             "worker_megabytes": worker.megabytes(),
         }

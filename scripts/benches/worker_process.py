@@ -65,6 +65,17 @@ def cpu_seconds(pid: int, *, of_children: bool = True) -> float:
     return (ticks(pid) if of_children else times[pid][0]) / os.sysconf("SC_CLK_TCK")
 
 
+def children(pid: int, name: str) -> list[int]:
+    """Processes that *pid* has started whose program is called *name*."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            begin, _, rest = path.read_text().rpartition(")")
+            if begin.partition("(")[2] == name and int(rest.split()[1]) == pid:
+                found.append(int(path.parent.name))
+    return found
+
+
 @asynccontextmanager
 async def running(home: Path, environment: Mapping[str, str], *, name: str = "run") -> AsyncIterator[WorkerProcess]:
     """A worker with its metrics open, from the moment on that it hears Realtime."""
