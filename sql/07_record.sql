@@ -95,6 +95,7 @@ comment on function translation_private.write_progress(text, jsonb, timestamptz)
 
 create or replace function public.record_translation_results(p_worker_id text, p_results jsonb) returns jsonb
 language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now timestamptz := translation_private.clock();

@@ -1292,7 +1292,9 @@ create or replace trigger translation_jobs_status_by_hand
 -- Here and in every other hot procedure the planner may use index loops only. A pooled session plans a
 -- statement once, often while the tables are empty, and would keep a sequential scan or a hash join for life;
 -- a call's batch is small and the tables are large, always. And no jit: on Postgres before 18 a plan that must
--- use what was switched off all the same costs so much on paper that it would be compiled.
+-- use what was switched off all the same costs so much on paper that it would be compiled. A claim and a record keep
+-- their plans (force_generic_plan): with loops over indexes there is but one, and making it anew for a single job
+-- took a third of the call.
 
 create or replace function translation_private.lease_of(p_lease_ms int) returns interval
 language sql immutable set search_path = ''
@@ -1671,6 +1673,7 @@ comment on function translation_private.write_progress(text, jsonb, timestamptz)
 
 create or replace function public.record_translation_results(p_worker_id text, p_results jsonb) returns jsonb
 language plpgsql set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now timestamptz := translation_private.clock();
