@@ -241,7 +241,8 @@ async def test_answers_lost_after_commit_double_nothing_and_leave_nothing_stuck(
         proxy.lose.update(
             {"claim_translation_jobs": 3, "record_translation_results": 3, "remember_translation_memory": 2}
         )
-        async with workers.start(SUPABASE_URL=proxy.url) as worker:
+        # A lease that a busy machine cannot outlast: a second delivery would be innocent then.
+        async with workers.start(SUPABASE_URL=proxy.url, LEASE_SECONDS="15") as worker:
             await worker.says("Job processor started")
             jobs = [create(project, user, *FIVE, content=f"Lamp {n}.") for n in range(4)]
             rows = await ended(project, *jobs)
