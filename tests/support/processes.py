@@ -11,6 +11,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
+# By this variable `scripts/coverage` counts in processes too, once they have come to an end of their own.
+COUNTED = "COVERAGE_PROCESS_CONFIG"
+
+# What a process of ours is given of the environment of the tests.
+KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", COUNTED)
+
 
 class Process:
     """A running `worker …` command and what it has printed so far."""
@@ -57,6 +63,10 @@ class Process:
 
     async def close(self) -> None:
         """End it if it still runs."""
+        if COUNTED in os.environ and self.process.returncode is None:
+            self.process.terminate()
+            with suppress(TimeoutError):
+                await self.ended()
         with suppress(ProcessLookupError):
             self.process.kill()
         await self.process.wait()
@@ -66,7 +76,7 @@ class Process:
 @asynccontextmanager
 async def running(*arguments: str, environment: Mapping[str, str] = {}) -> AsyncIterator[Process]:
     """`worker *arguments*` as a process; killed at the end if it has not ended by then."""
-    clean = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV") if name in os.environ}
+    clean = {name: os.environ[name] for name in KEPT if name in os.environ}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "worker", *arguments),
         env={**clean, "PYTHONUNBUFFERED": "1", "LOG_JSON": "false", "NO_COLOR": "1", "COLUMNS": "200", **environment},

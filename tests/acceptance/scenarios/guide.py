@@ -111,7 +111,11 @@ class Walk:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         process = await asyncio.create_subprocess_exec(
             *("bash", "-euo", "pipefail", "-c", f'{commands}\nprintf %s "${{JOB-}}" >"$KEPT"'),
-            env={"PATH": path, "NO_COLOR": "1", "JOB": job, "KEPT": str(self._kept), **self._environment},
+            env={
+                **{name: value for name, value in os.environ.items() if name == processes.COUNTED},
+                **{"PATH": path, "NO_COLOR": "1", "JOB": job, "KEPT": str(self._kept)},
+                **self._environment,
+            },
             cwd=processes.ROOT,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
