@@ -45,8 +45,9 @@ class Phoenix:
 
 @asynccontextmanager
 async def connected(
-    stack: Stack, key: str | None = None, path: str = "/realtime/v1/websocket"
+    stack: Stack, key: str | None = None, path: str = "/realtime/v1/websocket", version: str = "1.0.0"
 ) -> AsyncIterator[Phoenix]:
-    url = f"{stack.urls.url.replace('http', 'ws')}{path}?vsn=1.0.0&apikey={key or stack.urls.publishable_key}"
+    """A socket; of another *version*, its frames are the caller's own business."""
+    url = f"{stack.urls.url.replace('http', 'ws')}{path}?vsn={version}&apikey={key or stack.urls.publishable_key}"
     async with connect(url) as ws:
         yield Phoenix(ws)
