@@ -636,6 +636,44 @@ async def test_a_short_text_that_is_too_long_fails_with_the_providers_class(make
     assert failure.value.error_class == "bad_request"
 
 
+async def test_a_part_that_never_passes_fails_the_item(make_context: MakeContext) -> None:
+    content = "".join(f"Sentence {n} of {{kind}} goes on for a little while. " for n in range(30)).strip()
+    translator = Scripted(lambda request: tuple("" for _ in request.texts))
+    with pytest.raises(errors.ItemError, match="failed the checks") as failure:
+        await handler(translator)(make_context(content))
+
+    assert failure.value.error_class == "bad_output"
+
+
+async def test_a_part_is_told_its_faults_and_asked_for_once_more(make_context: MakeContext) -> None:
+    content = "".join(f"Sentence {n} of {{kind}} goes on for a little while. " for n in range(30)).strip()
+
+    def only_short_and_told(request: TranslationRequest) -> tuple[str, ...]:
+        (text,) = request.texts
+        passes = len(text) < 700 and request.faults
+        return (text.replace("Sentence", "Frase"),) if passes else ("",)
+
+    result = await handler(Scripted(only_short_and_told))(make_context(content))
+
+    assert result.content == content.replace("Sentence", "Frase")
+
+
+async def test_a_part_without_words_is_left_as_it_is(make_context: MakeContext) -> None:
+    numbers = " ".join(str(n) for n in range(1000, 1300))
+    content = f"The list begins here and goes on for a while. {numbers}"
+
+    def short_ones(request: TranslationRequest) -> tuple[str, ...]:
+        if len(request.texts[0]) > 700:
+            raise TooLong("bad_request", "Too long.")
+        return tuple(text.replace("list", "lista") for text in request.texts)
+
+    translator = Scripted(short_ones)
+    result = await handler(translator)(make_context(content))
+
+    assert result.content == content.replace("list", "lista")
+    assert all(any(letter.isalpha() for letter in text) for (text,) in translator.asked)
+
+
 # The quality that a job asks for
 
 
@@ -684,6 +722,33 @@ async def test_the_second_provider_is_the_one_that_is_asked_again(make_context: 
     assert second.asked == [("Room 1 is open", "Room 2 is open")]
     assert result.content == ["Room 1 está open", "Room 2 está open", "It is dark"]
     assert result.provider == "scripted,second"
+
+
+async def test_a_second_provider_that_wants_less_at_once_gets_halves(make_context: MakeContext) -> None:
+    def one_alone(request: TranslationRequest) -> tuple[str, ...]:
+        if len(request.texts) > 1:
+            raise TooLong("bad_request", "Too long.")
+        return (request.texts[0].replace("is", "está"),)
+
+    second = Scripted(one_alone, name="second")
+    options = {"max_warnings": 0, "second_provider": "second"}
+    result = await handler(Scripted(loses_digits, second=second))(make_context(NUMBERED, kind="json", options=options))
+
+    assert [len(texts) for texts in second.asked] == [2, 1, 1]
+    assert result.content[:2] == ["Room 1 está open", "Room 2 está open"]
+
+
+async def test_what_a_second_provider_finds_too_long_alone_stays_as_it_was(make_context: MakeContext) -> None:
+    def one_of_them(request: TranslationRequest) -> tuple[str, ...]:
+        if len(request.texts) > 1 or "2" in request.texts[0]:
+            raise TooLong("bad_request", "Too long.")
+        return (request.texts[0].replace("is", "está"),)
+
+    first = Scripted(loses_digits, second=Scripted(one_of_them, name="second"))
+    options = {"max_warnings": 1, "second_provider": "second"}
+    result = await handler(first)(make_context(NUMBERED, kind="json", options=options))
+
+    assert result.content[:2] == ["Room 1 está open", "Room x is open"]
 
 
 async def test_an_unknown_second_provider_is_said_before_anything_is_asked(make_context: MakeContext) -> None:

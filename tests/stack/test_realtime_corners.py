@@ -21,7 +21,7 @@ async def joined(phoenix: Phoenix, topic: str, token: str | None = None, **confi
 async def answers(phoenix: Phoenix) -> bool:
     """Whether the socket lives, and nothing else was said before the answer."""
     ref = await phoenix.send("phoenix", "heartbeat", {})
-    return (await phoenix.receive())["ref"] == ref
+    return bool((await phoenix.receive())["ref"] == ref)
 
 
 def binary(*parts: str, body: bytes, kind: int = 3, encoding: int = 0) -> bytes:

@@ -187,6 +187,26 @@ async def test_a_database_webhook_names_its_trigger_in_the_address(
     assert (missing.status, missing.code) == (422, "value_invalid")
 
 
+async def test_an_address_may_point_into_a_list(on: Inside, web_project: Database, nightly: str) -> None:
+    address = f"/api/internal/jobs?trigger={nightly}&content=/records/1/title"
+    records = {"records": [{"title": "Oil lamp"}, {"title": "Door"}]}
+    taken = await on.ask(address, records)
+    beyond = await on.ask(address.replace("/1/", "/2/"), records)
+    (row,) = jobs(web_project)
+
+    assert (taken.status, row["content"]) == (202, "Door")
+    assert (beyond.status, beyond.code) == (422, "value_invalid")
+
+
+async def test_an_idempotency_key_is_said_once_and_can_be_printed(on: Inside, web_project: Database) -> None:
+    spaced = await on.ask("/api/internal/jobs", job(), Idempotency_Key="two words")
+    differing = await on.ask("/api/internal/jobs", job(idempotency_key="one"), Idempotency_Key="another")
+    same = await on.ask("/api/internal/jobs", job(idempotency_key="one"), Idempotency_Key="one")
+
+    assert [(no.status, no.code) for no in (spaced, differing)] == [(422, "value_invalid")] * 2
+    assert (same.status, [row["idempotency_key"] for row in jobs(web_project)]) == (202, ["one"])
+
+
 async def test_what_cannot_be_a_job_is_refused_and_nobody_is_called(
     web_stack: Stack, web_project: Database, old_way: OldWay, nightly: str
 ) -> None:
@@ -339,6 +359,40 @@ async def test_a_switch_that_is_turned_off_does_not_do_a_job_again(
 
     assert answers[0].json == answers[1].json
     assert (len(jobs(web_project)), old_way.calls) == (1, [])
+
+
+async def test_a_users_job_is_known_again_by_its_key_after_the_switch_was_turned(
+    web_stack: Stack, web_project: Database, old_way: OldWay
+) -> None:
+    asked = job(user_id=web_project.user(credits=100))
+    answers = []
+    for flags in (Flags("on"), Flags("off")):
+        async with inside(web_stack.urls.url, web_stack.urls.secret_key, flags, old_way) as api:
+            answers.append(await api.ask("/api/internal/jobs", asked, Idempotency_Key="once"))
+
+    assert answers[0].json == answers[1].json
+    assert (len(jobs(web_project)), old_way.calls) == (1, [])
+
+
+async def test_without_a_fallback_a_database_that_is_away_is_said() -> None:
+    async with inside("http://127.0.0.1:1", "sb_secret_any") as api:
+        answer = await api.ask("/api/internal/jobs", job())
+
+    assert (answer.status, answer.code) == (503, "database_unavailable")
+
+
+async def test_an_address_that_is_no_project_has_taken_nothing(old_way: OldWay) -> None:
+    """It answers, but not with a job: the old way is the only one."""
+
+    async def greet(_: web.Request) -> web.Response:
+        return web.json_response(["hello"])
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", greet)
+    async with served(app) as elsewhere, inside(elsewhere, "sb_secret_any", old_way=old_way) as api:
+        answer = await api.ask("/api/internal/jobs", job())
+
+    assert (answer.json["status"], len(old_way.calls)) == ("fallback", 1)
 
 
 # The database's answer, lost or never given
