@@ -205,3 +205,11 @@ def test_every_secret_of_the_settings_is_known_to_the_log(set_env: Any) -> None:
 
     assert {*planted.values(), "https://hooks.example.com/planted?x=1"} <= set(settings.load(None).secrets)
     assert len(planted) >= 8
+
+
+def test_a_desk_without_any_key_says_which_it_needs(set_env: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_env()
+    monkeypatch.delenv("SUPABASE_SECRET_KEY")
+
+    with pytest.raises(errors.ConfigurationError, match="SUPABASE_SECRET_KEY is not set"):
+        _ = settings.load_desk(None).key
