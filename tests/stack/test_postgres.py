@@ -157,3 +157,31 @@ def test_the_server_dies_with_a_killed_parent(tmp_path: Path) -> None:
 
     server.wait(10)
     assert not server.is_running()
+
+
+def program(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_a_server_that_cannot_be_made_says_why_and_lets_the_directory_go(tmp_path: Path) -> None:
+    program(tmp_path / "initdb", "echo 'no space left' >&2; exit 1")
+    cluster = Cluster(tmp_path / "data", bin_dir=tmp_path)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="initdb failed: no space left"):
+            cluster.__enter__()
+
+
+def test_a_server_that_ends_at_once_is_given_up_with_its_last_words(tmp_path: Path) -> None:
+    program(tmp_path / "initdb", "exit 0")
+    program(tmp_path / "postgres", "echo 'FATAL: out of patience'; exit 1")
+    cluster = Cluster(tmp_path / "data", bin_dir=tmp_path)
+
+    with pytest.raises(RuntimeError, match="Postgres did not start: FATAL: out of patience"):
+        cluster.__enter__()
+
+
+def test_what_does_not_run_can_be_stopped(tmp_path: Path) -> None:
+    with Cluster(tmp_path) as cluster:
+        cluster.stop()
+        cluster.stop()

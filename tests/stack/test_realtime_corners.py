@@ -4,11 +4,14 @@ import json
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from tests.stack.conftest import User
 from tests.stack.phoenix import Phoenix, connected
 from worker.devstack.stack import Stack
+
+Sql = psycopg.AsyncConnection[tuple[object, ...]]
 
 TOO_LARGE = "x" * 3_000_001
 
@@ -160,3 +163,45 @@ async def test_one_broadcast_is_sent_over_http_as_json_or_as_bytes(stack: Stack,
         assert [answer.status_code for answer in sent] == [202, 202]
         assert json.loads(heard[0])[4] == {"type": "broadcast", "event": "e", "payload": {"n": 1}}
         assert heard[1] == bytes([4, len("realtime:posted"), 1, 0, 0]) + b"realtime:postede\x00"
+
+
+async def test_a_table_that_tells_its_whole_old_rows_is_told_so(stack: Stack, sql: Sql) -> None:
+    await sql.execute(
+        """create table public.whole (id int primary key, body text, large text);
+           alter table public.whole replica identity full;
+           alter table public.whole alter large set storage external;
+           alter publication supabase_realtime add table public.whole;
+           grant select on public.whole to service_role"""
+    )
+    binding = {"event": "*", "schema": "public", "table": "whole"}
+    async with connected(stack, stack.urls.secret_key) as phoenix:
+        await joined(phoenix, "whole", postgres_changes=[binding])
+        await phoenix.until("system")
+        await sql.execute("insert into public.whole values (1, 'a', repeat('x', 9000))")
+        await sql.execute("update public.whole set body = 'b'")  # the large value stays where it is
+        await sql.execute("delete from public.whole")
+        told = [(await phoenix.until("postgres_changes"))["payload"]["data"] for _ in range(3)]
+    await sql.execute("drop table public.whole")
+
+    assert [change["type"] for change in told] == ["INSERT", "UPDATE", "DELETE"]
+    assert (told[1]["record"]["body"], told[1]["old_record"]["body"]) == ("b", "a")
+    assert (told[2]["old_record"]["id"], told[2]["old_record"]["body"]) == (1, "b")
+
+
+async def test_a_policy_that_fails_for_a_row_hides_that_row_alone(stack: Stack, sql: Sql, user: User) -> None:
+    await sql.execute(
+        """create table public.risky (id int primary key, n int);
+           alter table public.risky enable row level security;
+           create policy divides on public.risky for select to authenticated using (1 / n > 0);
+           alter publication supabase_realtime add table public.risky;
+           grant select on public.risky to authenticated"""
+    )
+    binding = {"event": "INSERT", "schema": "public", "table": "risky"}
+    async with connected(stack) as phoenix:
+        await joined(phoenix, "risky", user.access_token, postgres_changes=[binding])
+        await phoenix.until("system")
+        await sql.execute("insert into public.risky values (1, 1), (2, 0), (3, 1)")
+        told = [(await phoenix.until("postgres_changes"))["payload"]["data"]["record"]["id"] for _ in range(2)]
+    await sql.execute("drop table public.risky")
+
+    assert told == [1, 3]

@@ -316,3 +316,38 @@ async def test_azure_keeps_its_query_and_a_local_server_needs_no_key(
 
     assert server.calls[0].path == "/openai/deployments/d/chat/completions?api-version=2025-01-01"
     assert "Authorization" not in server.calls[1].headers
+
+
+async def test_azure_is_shown_its_key_the_way_it_wants_it(server: ProviderServer) -> None:
+    class Here(aiohttp.abc.AbstractResolver):
+        async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[Any]:
+            return [{"hostname": host, "host": "127.0.0.1", "port": port, "family": 2, "proto": 0, "flags": 0}]
+
+        async def close(self) -> None: ...
+
+    port = server.url.rsplit(":", 1)[1]
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Here())) as session:
+        azure = OpenAI(session, "d", api_key="sk-SECRET", url=f"http://team.openai.azure.com:{port}/openai")
+        await azure.translate(asked())
+    (call,) = server.calls
+
+    assert (call.headers["api-key"], "Authorization" in call.headers) == ("sk-SECRET", False)
+
+
+@pytest.mark.parametrize(
+    ("usage", "units"),
+    [
+        (None, None),
+        ("many", None),
+        ({}, None),
+        ({"total_tokens": 42}, 42),
+        ({"prompt_tokens": 30, "completion_tokens": 12}, 42),
+        ({"prompt_tokens": 30, "completion_tokens": "some"}, 30),
+    ],
+)
+async def test_tokens_are_counted_from_whatever_a_server_says_of_them(
+    openai: OpenAI, server: ProviderServer, usage: Any, units: int | None
+) -> None:
+    server.then(200, {**completion(answered("HOLA")), "usage": usage})
+
+    assert (await openai.translate(asked("Hola"))).units == units
