@@ -1,16 +1,20 @@
 """`worker jobs …` and `worker sql` as they are typed, where no worker runs."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
+from aiohttp import web
 from typer.testing import CliRunner
 
 import worker
 from tests.conftest import INSTALL
 from tests.verify.conftest import Sql
+from tests.web.test_internal import served
 from worker import cli, errors
 from worker.devstack.stack import Stack
 
@@ -105,3 +109,64 @@ async def test_the_script_is_printed_or_applied(typed: Typed, stack: Stack) -> N
 
 async def test_the_version_is_printed(typed: Typed) -> None:
     assert (await asyncio.to_thread(typed, "--version")).output == f"{worker.__version__}\n"
+
+
+ROW = {"id": "00000000-0000-0000-0000-000000000001", "created_at": "2026-11-29T00:00:00Z", "progress": 0}
+
+
+def event(name: str, data: object) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def seen(status: str) -> dict[str, Any]:
+    return {**ROW, "status": status, "items": [{"item": "es", "status": status}]}
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def streaming(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[list[bytes]]]:
+    """A worker whose streams say, one after the other, what a test puts into the list; then it refuses."""
+    streams: list[list[bytes]] = []
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        if not streams:
+            error = {"code": "unauthorized", "message": "Sign in again.", "hint": None}
+            return web.json_response({"error": error}, status=401)
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await answer.prepare(request)
+        for frame in streams.pop(0):
+            await answer.write(frame)
+        return answer
+
+    app = web.Application()
+    app.router.add_get("/api/{path:.*}", stream)
+    async with served(app) as url:
+        monkeypatch.setenv("WORKER_URL", url)
+        monkeypatch.setenv("SUPABASE_ACCESS_TOKEN", "eyJ.eyJ.abc")
+        yield streams
+
+
+async def test_a_job_is_followed_through_the_stream_of_a_worker(typed: Typed, streaming: list[list[bytes]]) -> None:
+    streaming.append(
+        [
+            event("snapshot", {"jobs": [seen("pending")]}),
+            event("credits", {"balance": 1}),
+            event("job", seen("processing")),
+            event("job", seen("completed")),
+        ]
+    )
+    done = await asyncio.to_thread(typed, "jobs", "watch", ROW["id"])
+
+    assert done.exit_code == 0, done.exception
+
+
+async def test_a_job_that_is_gone_while_it_is_followed_is_said(typed: Typed, streaming: list[list[bytes]]) -> None:
+    streaming.append([event("snapshot", {"jobs": [seen("pending")]}), event("close", {"reason": "gone"})])
+    done = await asyncio.to_thread(typed, "jobs", "watch", ROW["id"])
+
+    assert "There is no such job any more." in str(done.exception)
+
+
+async def test_a_worker_that_refuses_a_stream_is_believed(typed: Typed, streaming: list[list[bytes]]) -> None:
+    done = await asyncio.to_thread(typed, "jobs", "watch", ROW["id"])
+
+    assert "Sign in again." in str(done.exception)
