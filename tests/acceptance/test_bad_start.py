@@ -15,6 +15,7 @@ from tests.support.database import Database
         ({"LEASE_SECONDS": "soon"}, "LEASE_SECONDS.*soon"),
         ({"TRANSLATOR": "babelfish"}, "TRANSLATOR.*babelfish"),
         ({"MAX_CONCURRENT_JOBS": "0"}, "MAX_CONCURRENT_JOBS"),
+        ({"JOB_TYPES": "translation,thumbnail"}, "JOB_TYPES.*no handler for thumbnail"),
     ],
 )
 async def test_a_wrong_setting_stops_the_start_with_one_sentence(

@@ -751,10 +751,13 @@ async def test_what_a_second_provider_finds_too_long_alone_stays_as_it_was(make_
     assert result.content[:2] == ["Room 1 está open", "Room x is open"]
 
 
-async def test_an_unknown_second_provider_is_said_before_anything_is_asked(make_context: MakeContext) -> None:
+@pytest.mark.parametrize(("name", "says"), [("nobody", "'nobody'"), (7, "second_provider must be a name")])
+async def test_an_unknown_second_provider_is_said_before_anything_is_asked(
+    make_context: MakeContext, name: object, says: str
+) -> None:
     translator = Scripted()
-    with pytest.raises(errors.ItemError, match="'nobody'") as failure:
-        await handler(translator)(make_context("Hello", options={"second_provider": "nobody"}))
+    with pytest.raises(errors.ItemError, match=says) as failure:
+        await handler(translator)(make_context("Hello", options={"second_provider": name}))
 
     assert failure.value.error_class == "bad_request"
     assert translator.asked == []
