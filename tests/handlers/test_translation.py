@@ -1,6 +1,7 @@
 """One language of a job, from content to result: what is called, stored, reported and billed."""
 
 import asyncio
+import gc
 import json
 import threading
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,8 @@ import pytest
 
 from tests.handlers.conftest import FakeContext, MakeContext, Scripted, term
 from worker import errors, models, text
-from worker.handlers.translation import TranslationHandler
+from worker.handlers.ladder import Ladder
+from worker.handlers.translation import TranslationHandler, _Known, _Translation
 from worker.text import plain
 from worker.translators import TranslationAnswer, TranslationRequest
 from worker.translators.base import TooLong
@@ -813,3 +815,17 @@ async def test_results_and_memory_are_plain_json(make_context: MakeContext) -> N
         list(result.warnings),
         ctx.remembered,
     ]
+
+
+async def test_what_a_language_needed_goes_with_it_and_waits_for_no_collector(make_context: MakeContext) -> None:
+    """Full collections are rare: fifty languages of a large document would pile up until the next one."""
+    ctx = make_context(LONG, "es")
+    gc.collect()
+    gc.disable()
+    try:
+        await handler()(ctx)
+        left = [type(one).__name__ for one in gc.get_objects() if isinstance(one, Ladder | _Known | _Translation)]
+    finally:
+        gc.enable()
+
+    assert left == []

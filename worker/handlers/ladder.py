@@ -38,18 +38,11 @@ class Heard:
 class Ladder:
     """All calls for one item."""
 
-    def __init__(
-        self,
-        translator: Translator,
-        request: TranslationRequest,
-        glossary: Glossary,
-        keep: Keep,
-    ) -> None:
-        """*request*: what all calls have in common; its texts are filled in. *keep*: takes piece names → texts."""
+    def __init__(self, translator: Translator, request: TranslationRequest, glossary: Glossary) -> None:
+        """*request*: what all calls have in common; its texts are filled in."""
         self._translator = translator
         self._request = request
         self._glossary = glossary
-        self._keep = keep
         self.heard = Heard(request.source_language)
 
     @property
@@ -61,16 +54,17 @@ class Ladder:
             unspoken=self._translator.unspoken,
         )
 
-    async def translate(self, pieces: Sequence[Piece]) -> None:
+    async def translate(self, pieces: Sequence[Piece], keep: Keep) -> None:
         """
-        Have *pieces* translated and kept.
+        Have *pieces* translated and kept: *keep* takes piece names → texts. It is not ours to hold: whoever keeps
+        holds us, and the two would outlive their item until a collector comes.
 
         Raises:
             ItemError: bad_output, a text alone did not pass either; or what the translator raised.
         """
         ladder: list[_Rung] = [(pieces, ())]
         while ladder:
-            ladder.extend(reversed(await self._climb(*ladder.pop())))
+            ladder.extend(reversed(await self._climb(*ladder.pop(), keep)))
 
     async def once_more(
         self, translator: Translator, pieces: Sequence[Piece], faults: Sequence[str]
@@ -91,32 +85,32 @@ class Ladder:
         passed, _, _ = self._judge(pieces, answer, is_repeat=True)
         return passed
 
-    async def _climb(self, pieces: Sequence[Piece], told: tuple[str, ...]) -> list[_Rung]:
+    async def _climb(self, pieces: Sequence[Piece], told: tuple[str, ...], keep: Keep) -> list[_Rung]:
         """One call for *pieces*; what has to follow it."""
         try:
             answer = await self._ask(self._translator, pieces, told)
         except TooLong as failure:
             if len(pieces) > 1:
                 return [(half, told) for half in _halves(pieces)]
-            await self._last_resort(pieces[0], failure)
+            await self._last_resort(pieces[0], failure, keep)
             return []
         passed, refused, faults = self._judge(pieces, answer, is_repeat=bool(told))
         if passed:
-            await self._keep(passed)
+            await keep(passed)
         if not refused:
             return []
         if not told:
             return [(refused, faults)]
         if len(pieces) > 1:
             return [(half, faults) for half in _halves(refused)]
-        await self._last_resort(refused[0], _bad_output(faults))
+        await self._last_resort(refused[0], _bad_output(faults), keep)
         return []
 
-    async def _last_resort(self, piece: Piece, failure: errors.ItemError) -> None:
+    async def _last_resort(self, piece: Piece, failure: errors.ItemError, keep: Keep) -> None:
         """A text that alone did not pass either: in parts if it is long, left out if that is no harm."""
         parts = list(chunks.cut(piece.protected, max(_PART_CHARS_MIN, len(piece.protected.text) // 3)))
         if len(parts) > 1:
-            await self._keep({piece.name: "".join([await self._part(piece, part) for part in parts])})
+            await keep({piece.name: "".join([await self._part(piece, part) for part in parts])})
         elif not piece.optional:
             raise failure
 

@@ -131,7 +131,7 @@ class _Translation:
             attempt=ctx.attempt,
             options=ctx.job.options,
         )
-        self._ladder = Ladder(translator, request, glossary, self._keep)
+        self._ladder = Ladder(translator, request, glossary)
         self._plan: Plan
         self._known: _Known
         self._wanted: Mapping[str, Piece] = {}
@@ -239,7 +239,7 @@ class _Translation:
         self._chunks_total += len(batches)
         self._progress()
         for batch in batches:
-            await self._ladder.translate(batch)
+            await self._ladder.translate(batch, self._keep)
             self._chunks_done += 1
             self._progress()
             await asyncio.sleep(0)  # a translator that never waits must not hold everybody else up
