@@ -95,6 +95,8 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
+    """Of failure, that jobs met at their provider."""
     worker_starts: int = 0
     load_averages: list[float] = field(default_factory=list)
     """Of the machine over the last minute, after each row and at the end: others may work beside."""
@@ -237,6 +239,7 @@ async def _settle(scene: Scene, report: Report) -> None:
     report.broken += scene.crew.wrong_ends + scene.users.complaints
     report.counts = await books.counts(scene.owner)
     report.calls = dict(scene.users.calls)
+    report.classes = sorted(scene.users.met)
     report.worker_starts = scene.crew.starts
     report.load_averages.append(round(os.getloadavg()[0], 1))
 

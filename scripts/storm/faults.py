@@ -22,7 +22,7 @@ from scripts.benches import waiting
 from scripts.storm import books
 from scripts.storm.crew import Crew, Member
 from scripts.storm.owner import Owner
-from scripts.storm.users import Users
+from scripts.storm.users import CLASSES, Users
 from worker import backoff
 
 _HOUR_SECONDS = 3600.0
@@ -155,9 +155,12 @@ async def _slow_commits(scene: Scene, dice: Random) -> None:
 
 
 async def _fail_at_the_provider(scene: Scene, dice: Random) -> None:
+    """Not over before each way was met once: other troubles may keep users from their wishes meanwhile."""
     scene.users.failing = True
     try:
         await asyncio.sleep(scene.span(dice) * 2)
+        with suppress(TimeoutError):  # the report tells
+            await waiting.until(lambda: scene.users.met.issuperset(CLASSES), seconds=_PATIENCE_SECONDS)
     finally:
         scene.users.failing = False
     await scene.users.cancel_throttled()

@@ -74,6 +74,9 @@ class Users:
     failing: bool = False
     """Whether the jobs of this moment run into a provider's failure, class by class."""
 
+    met: set[str] = field(default_factory=set)
+    """The classes of failure that jobs were made for so far."""
+
     done: bool = False
     """Whether every wish has had its answer."""
 
@@ -134,6 +137,7 @@ class Users:
 
     def _note(self, user: str, job_id: str, error_class: str) -> None:
         self.made[job_id] = Made(user, job_id, error_class)
+        self.met |= {error_class} - {""}
         self._recent.append(job_id)
 
     async def _meddle(self) -> None:

@@ -16,6 +16,7 @@ from scripts.storm.faults import FAULTS
 from scripts.storm.owner import Owner
 from scripts.storm.users import Made
 from tests.support.database import Database, Row, claim, outcomes
+from worker import errors
 
 SEED = 1
 SECONDS = 60.0
@@ -27,8 +28,11 @@ async def test_nothing_is_lost_and_nobody_charged_twice_in_a_storm(tmp_path: Pat
 
     assert report.broken == []
     assert {event.fault for event in report.happened} == set(FAULTS)
+    assert set(report.classes) == errors.ERROR_CLASSES
     assert report.counts["jobs completed"] > 50
     assert report.counts["jobs cancelled"] > 0
+    assert report.calls["cancel_translation_job"] > 0
+    assert report.calls["retry_translation_job"] > 0
     assert report.worker_starts > course.SHORT.workers
 
 
