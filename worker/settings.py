@@ -12,7 +12,7 @@ import re
 import secrets
 import socket
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -30,9 +30,11 @@ _OTHER_NAMES: Final = {
     "JOBS_ENABLED_MATCH": "USE_BG_JOBS_MATCH",
 }
 
+_UNSENDABLE: Final = "a key with a space, a line end or a special letter in it"
 _SWITCHED: Final = {"true": "on", "1": "on", "yes": "on", "false": "off", "0": "off", "no": "off"}
 
 _ORIGINS: Final = "origins such as https://app.example.com, separated by commas"
+M = TypeVar("M", bound=BaseSettings)
 Pairs = tuple[tuple[str, SecretStr], ...]
 Origin = Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9.\[\]:-]+|\*)$")]
 
@@ -188,6 +190,18 @@ class Settings(AlertSettings):
             raise ValueError("no pairs")
         return tuple((name.strip(), secret.strip()) for name, _, secret in pairs)
 
+    @field_validator("supabase_secret_key", "supabase_publishable_key", "fallback_token", mode="before")
+    @classmethod
+    def _fits_a_header(cls, value: Any) -> Any:
+        return _sendable(value)
+
+    @field_validator("http_tokens")
+    @classmethod
+    def _fit_a_header(cls, value: Pairs) -> Pairs:
+        for _, token in value:
+            _sendable(token.get_secret_value())
+        return value
+
     @field_validator("jobs_enabled", mode="before")
     @classmethod
     def _on_or_off(cls, value: Any) -> Any:
@@ -261,6 +275,11 @@ class DeskSettings(BaseSettings):
     supabase_access_token: SecretStr | None = None
     worker_url: str | None = _setting(None, "the address of a worker with an API", pattern=_URL)
 
+    @field_validator("supabase_secret_key", "supabase_publishable_key", "supabase_access_token", mode="before")
+    @classmethod
+    def _fits_a_header(cls, value: Any) -> Any:
+        return _sendable(value)
+
     @property
     def key(self) -> SecretStr:
         """The publishable key beside a user's token if there is one: less power than it could have."""
@@ -276,18 +295,12 @@ class DeskSettings(BaseSettings):
 
 def load_alerts(env_file: Path | None = Path(".env")) -> AlertSettings:
     """The thresholds of `worker alerts`. Raises ConfigurationError."""
-    try:
-        return AlertSettings(_env_file=env_file)  # type: ignore[call-arg]  # pydantic-settings' own
-    except ValidationError as invalid:
-        raise errors.ConfigurationError(_sentence(AlertSettings, invalid)) from None
+    return _read(AlertSettings, env_file)
 
 
 def load_desk(env_file: Path | None = Path(".env")) -> DeskSettings:
     """The settings of `worker jobs`. Raises ConfigurationError."""
-    try:
-        return DeskSettings(_env_file=env_file)  # type: ignore[call-arg]  # pydantic-settings' own
-    except ValidationError as invalid:
-        raise errors.ConfigurationError(_sentence(DeskSettings, invalid)) from None
+    return _read(DeskSettings, env_file)
 
 
 def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
@@ -297,12 +310,20 @@ def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
     Raises:
         ConfigurationError: one sentence that names the variable, its value and what is allowed.
     """
-    try:
-        chosen = Settings(_env_file=env_file, **overrides)  # type: ignore[call-arg]  # pydantic-settings' own
-    except ValidationError as invalid:
-        raise errors.ConfigurationError(_sentence(Settings, invalid)) from None
-    _agree(chosen, _OtherNames(_env_file=env_file))  # type: ignore[call-arg]  # the same
+    chosen = _read(Settings, env_file, **overrides)
+    _agree(chosen, _read(_OtherNames, env_file))
     return chosen
+
+
+def _read(model: type[M], env_file: Path | None, **overrides: Any) -> M:
+    try:
+        return model(_env_file=env_file, **overrides)
+    except ValidationError as invalid:
+        raise errors.ConfigurationError(_sentence(model, invalid)) from None
+    except UnicodeDecodeError:
+        raise errors.ConfigurationError(f"{env_file} is not UTF-8 text; save it as that.") from None
+    except OSError as error:
+        raise errors.ConfigurationError(f"{env_file} cannot be read: {error.strerror}.") from None
 
 
 def _agree(chosen: Settings, others: _OtherNames) -> None:
@@ -336,8 +357,15 @@ def _sentence(model: type[BaseSettings], invalid: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{name.upper()} is not set; it must be {allowed}."
     kind = str(first["msg"]).removeprefix("Value error, ")
-    shown = kind if kind in ("a publishable key", "a secret key") else _shown(name, first["input"])
+    shown = kind if kind in ("a publishable key", "a secret key", _UNSENDABLE) else _shown(name, first["input"])
     return f"{name.upper()} is {shown}; allowed: {allowed}."
+
+
+def _sendable(key: Any) -> Any:
+    """*key*, which travels in a header; refused if none can carry it."""
+    if isinstance(key, str) and not (key.isascii() and key.isprintable() and " " not in key):
+        raise ValueError(_UNSENDABLE)
+    return key
 
 
 def _is_powerful(key: str) -> bool:

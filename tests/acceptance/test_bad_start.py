@@ -11,6 +11,7 @@ from tests.support.database import Database
     [
         ({"SUPABASE_URL": ""}, "SUPABASE_URL"),
         ({"SUPABASE_SECRET_KEY": "sb_secret_wrong"}, "SUPABASE_SECRET_KEY"),
+        ({"SUPABASE_SECRET_KEY": "sb_secret_x\r"}, "SUPABASE_SECRET_KEY.*line end"),
         ({"SUPABASE_URL": "http://127.0.0.1:9", "START_SECONDS": "0"}, "SUPABASE_URL"),
         ({"LEASE_SECONDS": "soon"}, "LEASE_SECONDS.*soon"),
         ({"TRANSLATOR": "babelfish"}, "TRANSLATOR.*babelfish"),

@@ -78,6 +78,42 @@ def test_a_publishable_key_is_refused_without_printing_it(set_env: Any) -> None:
     assert "sb_publishable_abc" not in sentence
 
 
+UNSENDABLE = ["secret\r", "secret\nmore", "a secret", "s\u00e9cret", "s\udcffcret", "secret\x7f"]
+
+
+@pytest.mark.parametrize("key", UNSENDABLE)
+@pytest.mark.parametrize("name", ["SUPABASE_SECRET_KEY", "SUPABASE_PUBLISHABLE_KEY", "FALLBACK_TOKEN"])
+def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(set_env: Any, name: str, key: str) -> None:
+    """A key with the line end of its file, which is easily had, was a traceback at the first call."""
+    set_env(**{name: key})
+
+    sentence = refusal()
+
+    assert sentence.startswith(f"{name} is a key with a space, a line end or a special letter in it; allowed: ")
+    assert "cret" not in sentence.replace("the project's secret key (sb_secret_…)", "")
+
+
+@pytest.mark.parametrize("key", UNSENDABLE)
+def test_a_token_of_an_endpoint_that_no_header_can_carry_is_refused(set_env: Any, key: str) -> None:
+    set_env(HTTP_TOKENS=f"site=fine,other={key}!")
+
+    sentence = refusal()
+
+    assert sentence.startswith("HTTP_TOKENS is ")
+    assert "cret" not in sentence.replace("secret,", "")
+
+
+@pytest.mark.parametrize("load", [settings.load, settings.load_desk, settings.load_alerts])
+def test_a_file_that_is_no_text_is_named(set_env: Any, load: Any, tmp_path: Path) -> None:
+    """As editors of another system save it."""
+    set_env()
+    env_file = tmp_path / ".env"
+    env_file.write_bytes("POLL_SECONDS=5\n".encode("utf-16"))
+
+    with pytest.raises(errors.ConfigurationError, match=r"\.env is not UTF-8 text"):
+        load(env_file)
+
+
 @pytest.mark.parametrize("key", ["sb_secret_x", "e30.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.c2ln"])
 def test_a_key_that_is_given_to_browsers_may_not_be_a_secret_one(set_env: Any, key: str) -> None:
     set_env(SUPABASE_PUBLISHABLE_KEY=key)
