@@ -3,7 +3,8 @@ What the pipeline costs beside the provider: in one process without any, and thr
 
 The first part runs the real handler with everything on (segmenting, protecting, memory keys and look-ups, all checks,
 assembling) against a translator that answers at once, and counts processor time. The bar is 2 MB/s of Markdown a core;
-text and JSON are told beside it. The second part is a document of 1 MB in five languages: at most 10 s and 150 MB.
+text and JSON are told beside it. The second part is a document of 1 MB in five languages, at most 10 s and 150 MB, and
+in fifty, which is the largest job there can be: at most 100 s and 200 MB.
 """
 
 import argparse
@@ -29,10 +30,16 @@ from worker.translators.base import Provider
 T = TypeVar("T")
 
 LANGUAGES = ("es", "fr", "de", "it", "pt")
+FIFTY = (
+    *("es", "fr", "de", "it", "pt", "nl", "pl", "sv", "da", "nb", "fi", "et", "lv", "lt", "cs", "sk", "sl", "hr", "hu"),
+    *("ro", "tr", "az", "ca", "gl", "eu", "cy", "ga", "is", "mt", "sq", "bs", "id", "ms", "vi", "tl", "sw", "af", "zu"),
+    *("xh", "so", "uz", "eo", "la", "lb", "fo", "br", "oc", "ht", "mi", "sm"),
+)
 DOCUMENT_BYTES = 1_000_000
 MEGABYTES_A_SECOND_MIN = 2.0
-SECONDS_MAX = 10.0
+SECONDS_MAX = 10.0  # for five languages, and as many for each five of more
 MEGABYTES_MAX = 150.0
+MEGABYTES_OF_FIFTY_MAX = 200.0
 
 SENTENCES = (
     "the a of and to in is it that was for on are with as his they at be this from have or by one had not but what",
@@ -45,16 +52,20 @@ WORDS = tuple(word for sentence in SENTENCES for word in sentence.split())
 
 
 async def run(home: Path, args: Sequence[str]) -> Figures:
-    """`pipeline [--runs 5] [--no-worker]`."""
+    """`pipeline [--runs 5] [--no-worker]`; `--only-worker` leaves out the first part."""
     parser = argparse.ArgumentParser(prog="scripts/bench pipeline")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--no-worker", action="store_true")
+    parser.add_argument("--only-worker", action="store_true")
     wanted = parser.parse_args(args)
     figures: Figures = {}
-    for kind, content in contents().items():
-        figures |= await overhead(kind, content, wanted.runs)
+    if not wanted.only_worker:
+        for kind, content in contents().items():
+            figures |= await overhead(kind, content, wanted.runs)
     if not wanted.no_worker:
-        figures |= await through_the_worker(home)
+        for name, languages in {"five": LANGUAGES, "fifty": FIFTY}.items():
+            (home / name).mkdir()
+            figures |= await through_the_worker(home / name, name, languages)
     return figures
 
 
@@ -184,8 +195,8 @@ class Context:
 # With a worker
 
 
-async def through_the_worker(home: Path) -> Figures:
-    """A document of 1 MB into five languages: from the call that creates it to the end, and the worker's peak."""
+async def through_the_worker(home: Path, name: str, languages: Sequence[str]) -> Figures:
+    """A document of 1 MB into *languages*: from the call that creates it to the end, and the worker's peak."""
     content = contents()["markdown"]
     async with local.stack(home) as env:
         settings = local.worker_environment(env, TRANSLATOR="pseudo")
@@ -193,29 +204,31 @@ async def through_the_worker(home: Path) -> Figures:
             pids = (pid, int(env["STACK_PID"]))
             with psycopg.connect(env["DATABASE_URL"], autocommit=True) as owner:
                 started, before = time.monotonic(), [worker_process.cpu_seconds(one, of_children=True) for one in pids]
-                status = await ended(owner, create(owner, content))
+                status = await ended(owner, create(owner, content, languages))
                 seconds = time.monotonic() - started
                 spent = [worker_process.cpu_seconds(one, of_children=True) for one in pids]
             megabytes = peak_megabytes(pid)
     worker, stack = (now - then for now, then in zip(spent, before, strict=True))
-    held = seconds <= SECONDS_MAX and megabytes <= MEGABYTES_MAX
+    most = MEGABYTES_MAX if name == "five" else MEGABYTES_OF_FIFTY_MAX
+    held = seconds <= SECONDS_MAX * len(languages) / len(LANGUAGES) and megabytes <= most
     told = f"{status} in {seconds:.1f} s, worker at most {megabytes:.0f} MB; bars {'held' if held else 'MISSED'}"
-    print(f"1 MB of Markdown into five languages: {told}", flush=True)
+    print(f"1 MB of Markdown into {name} languages: {told}", flush=True)
     print(f"processor seconds for it: worker {worker:.1f}, stack and database {stack:.1f}", flush=True)
-    return {
+    figures = {
         "pipeline_document_seconds": seconds,
         "pipeline_document_megabytes": megabytes,
         "pipeline_document_worker_processor_seconds": worker,
         "pipeline_document_stack_processor_seconds": stack,
     }
+    return figures if name == "five" else {key.replace("document", f"document_{name}"): figures[key] for key in figures}
 
 
-def create(owner: psycopg.Connection[Any], content: str) -> str:
+def create(owner: psycopg.Connection[Any], content: str, languages: Sequence[str]) -> str:
     row = owner.execute(
         """select to_jsonb(j) ->> 'id' from public.enqueue_translation_job(
              p_job_type => 'translation', p_content => %s::jsonb, p_items => %s, p_source_language => 'en',
              p_content_kind => 'markdown') as j""",
-        [json.dumps(content), list(LANGUAGES)],
+        [json.dumps(content), list(languages)],
     ).fetchone()
     assert row
     return str(row[0])
@@ -223,7 +236,7 @@ def create(owner: psycopg.Connection[Any], content: str) -> str:
 
 async def ended(owner: psycopg.Connection[Any], job_id: str) -> str:
     """Wait for the job's end; its status."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         row = owner.execute("select status from public.translation_jobs where id = %s", [job_id]).fetchone()
         assert row
