@@ -131,7 +131,7 @@ async def test_no_program_is_left_behind(modes: Path) -> None:
 
 async def test_programs_do_not_get_the_workers_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SUPABASE_SECRET_KEY", "SECRET")
-    pipe = Pipe("cat >/dev/null & env | tr '\\n' ' '; printf '[].[]\\0'; wait")
+    pipe = Pipe("env | tr '\\n' ' '; printf '[].[]\\0'; exec cat >/dev/null")
     seen = await pipe.ask("x")
     await pipe.close()
 
