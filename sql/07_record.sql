@@ -64,13 +64,13 @@ begin
                          then least(greatest(e.progress, 0), 100) else 100 end) / count(*))::int
         from public.translation_job_items i where i.job_id = j.id)) end,
       progress_message = left(e.message, 200),
-      eta_at = p_now + make_interval(secs => least(e.eta_ms, 604800000) / 1000.0), updated_at = p_now
+      eta_at = p_now + case when e.eta_ms is not null then make_interval(secs => least(e.eta_ms, 604800000) / 1000.0) end, updated_at = p_now
   from jsonb_to_recordset(p_entries) as e (job_id uuid, token bigint, item text, progress int, message text, eta_ms bigint)
   join public.translation_job_claims c on c.job_id = e.job_id and c.token = e.token and c.worker_id = p_worker_id
   where j.id = e.job_id and j.id = any (v_ids) and e.item is null;
   with counted as (
     select e.job_id, e.token, i.item, i.chunks_done, i.chunks_total, case when i.progress is not null then least(greatest(i.progress, 0), 99) end as progress,
-      p_now + make_interval(secs => least(i.eta_ms, 604800000) / 1000.0) as eta_at
+      p_now + case when i.eta_ms is not null then make_interval(secs => least(i.eta_ms, 604800000) / 1000.0) end as eta_at
     from jsonb_to_recordset(p_entries) as e (job_id uuid, token bigint, item text, items jsonb)
     join public.translation_job_claims c on c.job_id = e.job_id and c.token = e.token and c.worker_id = p_worker_id
     cross join lateral jsonb_to_recordset(coalesce(e.items, '[]')) as i (item text, chunks_done int, chunks_total int, progress int, eta_ms bigint)
