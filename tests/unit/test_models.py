@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,45 @@ def test_a_claimed_row_becomes_a_job_with_durations_in_seconds() -> None:
     assert [item.name for item in job.items] == ["es", "fr"]
     with pytest.raises(dataclasses.FrozenInstanceError):
         job.token = 7  # type: ignore[misc]
+
+
+def test_what_a_claimed_row_leaves_out_has_its_default() -> None:
+    row = {
+        **{"job_id": "j", "token": 1, "seq": 2, "job_type": "translation"},
+        **{"lease_ms": 30_000, "item_timeout_ms": 60_000, "items": [{"item": "es"}]},
+    }
+
+    assert dataclasses.asdict(models.Job.from_row(row)) == {
+        **{"id": "j", "token": 1, "seq": 2, "job_type": "translation", "user_id": None, "subject": None, "title": None},
+        **{"metadata": {}, "content_kind": "text", "content": None, "content_inline": True, "content_chars": 0},
+        **{"source_language": None, "options": {}, "priority": 0, "correlation_id": None, "lease_seconds": 30.0},
+        **{"max_attempts": 1, "item_timeout_seconds": 60.0, "deadline_seconds": 0.0, "found_by": "poll", "found_ms": 0},
+        **{"items": ({"name": "es", "attempts": 0, "chars": 0},), "floor": None},
+    }
+
+
+def test_what_a_claimed_row_says_is_kept() -> None:
+    said = {
+        **{"user_id": "u", "subject": "card:42", "title": "Card", "metadata": {"n": 1}, "content_kind": "json"},
+        **{"content": {"a": "b"}, "content_inline": False, "content_chars": 7, "source_language": "en"},
+        **{"options": {"formality": "more"}, "priority": 9, "correlation_id": "c", "max_attempts": 5},
+        **{"found_by": "timer", "found_ms": 12, "floor": {"safe": {}}},
+    }
+    job = models.Job.from_row(
+        factories.claim_row(**said)
+        | {"items": [{"item": "es", "attempts": 2, "chars": 16}, {"item": "fr", "chars": 3}]}
+    )
+
+    assert {name: getattr(job, name) for name in said} == said
+    assert job.items == (models.Item("es", 2, 16), models.Item("fr", 0, 3))
+
+
+def test_an_attempt_is_counted_from_one_by_the_item_that_needed_most() -> None:
+    items = [{"item": name, "attempts": tries} for name, tries in (("es", 0), ("fr", 2), ("de", 1))]
+
+    assert factories.job("es").attempt == 1
+    assert models.Job.from_row(factories.claim_row() | {"items": items}).attempt == 3
+    assert models.Job.from_row(factories.claim_row() | {"items": []}).attempt == 1
 
 
 def test_a_large_content_is_left_out_of_a_claim() -> None:
@@ -86,6 +126,67 @@ def test_an_item_that_did_not_complete_is_sent_with_its_class_and_pace(dispositi
     assert entry["error"] == {"class": "rate_limited", "message": "Too fast."}
     assert entry["retry_after_ms"] == 2500
     json.dumps(entry)
+
+
+def test_an_item_that_may_come_back_at_any_time_says_no_pace() -> None:
+    entry = models.outcome_entry(JOB, "fr", NotCompleted(Disposition.RETRY, "internal", "It broke."))
+
+    assert "retry_after_ms" not in entry
+    assert entry["elapsed_ms"] == 0
+
+
+def test_what_did_not_complete_speaks_for_its_provider_unless_it_says_otherwise() -> None:
+    assert NotCompleted(Disposition.THROTTLED, "auth", "No.").speaks_for_provider
+
+
+def test_a_plain_result_is_real_and_has_no_parts() -> None:
+    assert models.outcome_entry(JOB, "es", Completed(models.ItemResult("Hola", "test"))) | {
+        "job_id": "",
+        "token": 0,
+    } == {
+        **{"job_id": "", "token": 0, "item": "es", "elapsed_ms": 0, "outcome": "completed", "warnings": []},
+        **{"chunks_done": 0, "chunks_total": 0},
+        "result": {
+            **{"content": "Hola", "provider": "test", "simulated": False, "cached_chars": 0},
+            "source_language": None,
+        },
+    }
+
+
+def test_a_provider_that_refuses_everybody_is_given_time_by_what_it_refuses_for() -> None:
+    assert models.RETRY_AFTER_SECONDS == {"rate_limited": 15.0, "quota_exhausted": 300.0, "auth": 60.0}
+
+
+@pytest.mark.parametrize(
+    ("said", "is_large", "content"),
+    [
+        ({"result": {"content": {"words": 7}}, "has_more": False}, False, {"words": 7}),
+        ({"result": None, "has_more": True}, True, None),
+        ({}, False, None),
+    ],
+    ids=["small", "large", "none"],
+)
+def test_an_item_of_a_parent_has_its_content_unless_that_is_too_large(
+    said: dict[str, Any], is_large: bool, content: Any
+) -> None:
+    row = {
+        **{"id": "p", "seq": 1, "name": "words", "job_type": "transcribe", "title": "Words", "subject": "film:1"},
+        **{"status": "completed", "items": [{"item": "run", "status": "completed", "error": None, **said}]},
+    }
+
+    item = models.ParentItem("completed", content, is_large, None)
+    assert models.Parent.from_row(row) == models.Parent(
+        "p", "words", "transcribe", "Words", "film:1", "completed", {"run": item}
+    )
+
+
+@pytest.mark.parametrize("flags", [{}, {"do_not_translate": True, "case_sensitive": True}], ids=["plain", "kept"])
+def test_a_term_is_translated_in_any_case_unless_it_says_otherwise(flags: dict[str, bool]) -> None:
+    row = {"source_language": "en", "target_language": "es", "term": "Lamp", "translation": "Farol", **flags}
+
+    assert models.GlossaryTerm.from_row(row) == models.GlossaryTerm(
+        "en", "es", "Lamp", "Farol", do_not_translate=bool(flags), case_sensitive=bool(flags)
+    )
 
 
 def test_only_recorded_and_already_mean_that_the_job_is_still_ours() -> None:

@@ -419,6 +419,113 @@ async def test_progress_is_sent_and_says_nothing_after_the_end(store: ScriptedSt
     assert not run._shop.recorder._progress
 
 
+async def test_what_a_handler_says_after_it_was_given_up_is_no_news(store: ScriptedStore, run_of: StartRun) -> None:
+    kept: list[worker.JobContext] = []
+
+    @worker.handler(TYPE)
+    async def handle(ctx: worker.JobContext) -> None:
+        kept.append(ctx)
+        await asyncio.Event().wait()
+
+    run = run_of("a")
+    running = asyncio.create_task(run.run())
+    await until(lambda: kept, "it has begun")
+    run.stop("lost")
+    await running
+    kept[0].progress(1, 2)
+
+    assert not run._shop.recorder._progress
+
+
+async def test_with_every_item_handed_in_there_is_no_more_progress(store: ScriptedStore, run_of: StartRun) -> None:
+    store.gate.clear()
+    seen: list[bool] = []
+
+    @worker.handler(TYPE)
+    async def handle(ctx: worker.JobContext) -> None:
+        handing_in = asyncio.create_task(ctx.item("a", 1))
+        await until(lambda: store.recorded, "its result is on its way")
+        ctx.progress(1, 2)
+        seen.append(bool(run._shop.recorder._progress))
+        store.gate.set()
+        await handing_in
+
+    run = run_of("a")
+    await run.run()
+
+    assert seen == [False]
+
+
+async def test_an_item_of_each_that_is_done_is_shown_as_a_part_that_is_done(
+    store: ScriptedStore, run_of: StartRun
+) -> None:
+    seen: list[Any] = []
+
+    async def make(item: str) -> None:
+        if item == "a":
+            await until(lambda: store.recorded, "that both have begun is sent")
+        else:
+            await until(lambda: "a" in sent(store), "the other is handed in")
+            seen.append(run.job.id in run._shop.recorder._progress)  # it is news
+            seen.extend((one["item"], one["chunks_done"]) for one in run._steps_entry()["items"])
+
+    @worker.handler(TYPE)
+    async def handle(ctx: worker.JobContext) -> None:
+        await ctx.each(make)
+
+    run = run_of("a", "b")
+    await run.run()
+
+    assert seen == [True, ("a", 1), ("b", 0)]
+
+
+async def test_an_item_that_was_handed_in_is_news(store: ScriptedStore, run_of: StartRun) -> None:
+    told = asyncio.Event()
+
+    @worker.handler(TYPE)
+    async def handle(ctx: worker.JobContext) -> None:
+        await ctx.item("a", 1)
+        await told.wait()
+
+    running = asyncio.create_task(run_of("a", "b").run())
+    (entry,) = await until(
+        lambda: [entry for call in store.recorded for entry in call if "item" not in entry], "progress is sent"
+    )
+    told.set()
+    await running
+
+    assert [(one["item"], one["chunks_done"]) for one in entry["items"]] == [("a", 1)]
+
+
+async def test_an_item_took_as_long_as_it_is_since_the_one_before(store: ScriptedStore, run_of: StartRun) -> None:
+    @worker.handler(TYPE)
+    async def handle(ctx: worker.JobContext) -> None:
+        await ctx.item("a", 1)
+        await ctx.item("b", 2)
+
+    await run_of("a", "b").run()
+
+    assert all(0 <= entry["elapsed_ms"] < 60_000 for entry in sent(store).values())
+
+
+async def test_an_item_of_each_is_shown_from_its_begin(store: ScriptedStore, run_of: StartRun) -> None:
+    let_go = asyncio.Event()
+
+    async def make(item: str) -> None:
+        await let_go.wait()
+
+    @worker.handler(TYPE)
+    async def handle(ctx: worker.JobContext) -> None:
+        await ctx.each(make)
+
+    running = asyncio.create_task(run_of("a", "b", "c").run())
+    await until(lambda: store.recorded, "progress is sent")
+    let_go.set()
+    await running
+
+    assert [(item["item"], item["progress"]) for item in store.recorded[0][0]["items"]] == [("a", 0), ("b", 0)]
+
+
 # How many at once
 
 
