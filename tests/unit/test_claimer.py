@@ -1,8 +1,10 @@
 """How many it asks for, what it says when it asks again, and whom it tells."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -135,17 +137,57 @@ async def test_a_claim_that_was_not_answered_is_asked_again_under_its_name(parts
     await parts.look()
     await parts.clock.advance(20)
 
-    first, second, *_ = parts.calls
-    assert first["claim_id"] == second["claim_id"]
+    first, second, third = parts.calls
+    assert first["claim_id"] == second["claim_id"] != third["claim_id"]
     assert len(parts.told) == 1
+    assert third["found_by"] == "poll", "the repeated call brought only what the first one had found"
 
 
-async def test_a_claim_that_takes_too_long_is_asked_again_for_half(parts: Parts) -> None:
-    parts.answers = [errors.StoreTooSlow("57014")]
+async def test_a_claim_that_takes_too_long_is_asked_again_for_half() -> None:
+    async with working(Parts(slots=9)) as parts:
+        parts.answers = [errors.StoreTooSlow("57014") for _ in range(5)]
+        await parts.look()
+        await parts.clock.advance(20)
+
+    assert [call["limit"] for call in parts.calls[:6]] == [9, 4, 2, 1, 1, 1]
+
+
+async def test_a_type_whose_provider_refuses_is_looked_for_when_its_pause_is_over(parts: Parts) -> None:
+    pauses = Pauses(clock=parts.clock)
+    parts.claimer._shop = dataclasses.replace(parts.claimer._shop, pauses=pauses)
+    pauses.note("translation", "rate_limited", 20)
     await parts.look()
-    await parts.clock.advance(20)
+    await parts.clock.advance(19)
+    assert parts.calls == []
+    await parts.clock.advance(2)
 
-    assert [call["limit"] for call in parts.calls[:2]] == [2, 1]
+    assert [call["found_by"] for call in parts.calls] == ["timer"]
+
+
+@pytest.mark.parametrize("is_taken_back", [True, False])
+async def test_jobs_that_come_while_it_stops_are_given_back(
+    monkeypatch: pytest.MonkeyPatch, is_taken_back: bool
+) -> None:
+    parts = Parts()
+    late = job()
+    released: list[Any] = []
+
+    async def release(leases: Any, *, repeat_seconds: float) -> None:
+        released.append((list(leases), repeat_seconds))
+        if not is_taken_back:
+            raise errors.StoreUnavailable("503")
+
+    def stop_meanwhile(**_: Any) -> list[models.Job]:
+        parts.claimer.stop()
+        return [late]
+
+    monkeypatch.setattr(parts.store, "release_translation_jobs", release)
+    parts.store.on_claim = stop_meanwhile
+    parts.bell.ring("broadcast")
+    await asyncio.wait_for(parts.claimer.run(), timeout=10)
+
+    assert released == [([{"job_id": late.id, "token": late.token}], 5)]
+    assert (parts.told, len(parts.runs)) == ([], 0)
 
 
 async def test_it_tells_what_it_keeps_and_only_then(parts: Parts) -> None:
@@ -155,6 +197,48 @@ async def test_it_tells_what_it_keeps_and_only_then(parts: Parts) -> None:
         await parts.look()
 
     assert parts.told == [[kept.id for kept in jobs]]
+
+
+async def test_each_job_is_counted_by_what_found_it_with_the_time_it_waited(parts: Parts) -> None:
+    parts.answers = [[job(found_by="timer", found_ms=40), job(found_by="timer", found_ms=20)]]
+    await parts.look()
+
+    counters = parts.claimer._shop.counters
+    assert (counters.claims, counters.jobs_claimed) == ({"broadcast": 1}, {"timer": 2})
+    assert sum(counters.pickups["timer"].counts) == 2
+    assert counters.pickups["timer"].total == pytest.approx(0.06)
+
+
+@pytest.mark.parametrize(
+    ("failures", "lines"), [(2, []), (3, ["StoreUnavailable('503')"])], ids=["everyday", "trouble"]
+)
+async def test_a_database_that_does_not_answer_is_told_at_the_third_try(
+    parts: Parts, failures: int, lines: list[str]
+) -> None:
+    said: list[str] = []
+    sink = logger.add(lambda line: said.append(line.record["extra"]["error"]), level="WARNING")
+    parts.answers = [errors.StoreUnavailable("503") for _ in range(failures)]
+    await parts.look()
+    await parts.clock.advance(60)
+    logger.remove(sink)
+
+    assert len(parts.calls) > failures
+    assert said == lines
+
+
+async def test_the_pauses_between_tries_grow_from_a_tenth_to_ten_seconds(parts: Parts, longest_pauses: None) -> None:
+    times: list[float] = []
+
+    def refuse(**_: Any) -> Exception:
+        times.append(parts.clock.monotonic())
+        return errors.StoreUnavailable("503")
+
+    parts.store.on_claim = refuse
+    await parts.look()
+    await parts.clock.advance(33)
+
+    pauses = [round(later - earlier, 3) for earlier, later in pairwise(times)]
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
 
 
 async def test_what_only_a_person_can_cure_is_asked_for_slowly_and_said_elsewhere(parts: Parts) -> None:

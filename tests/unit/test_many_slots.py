@@ -1,5 +1,7 @@
 """Five hundred slots: filled by thirds, nothing fetched ahead of them, and what ends together is told together."""
 
+import pytest
+
 from tests.support.waiting import until
 from tests.unit.test_claimer import Parts, job, working
 
@@ -24,11 +26,12 @@ async def test_a_worker_of_500_slots_holds_500_jobs_and_claims_no_more_than_are_
         assert len(parts.store.recorded) <= 5
 
 
-async def test_few_slots_are_filled_by_one_claim() -> None:
-    async with working(Parts(slots=50)) as parts:
+@pytest.mark.parametrize("slots", [49, 50, 51])
+async def test_few_slots_are_filled_by_one_claim_of_fifty_at_most(slots: int) -> None:
+    async with working(Parts(slots=slots)) as parts:
         await parts.look()
 
-        assert [call["limit"] for call in parts.calls] == [50]
+        assert [call["limit"] for call in parts.calls] == [min(slots, 50)]
 
 
 async def test_a_claim_of_a_third_that_comes_back_short_is_the_last() -> None:
