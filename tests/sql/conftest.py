@@ -1,15 +1,17 @@
 """Short ways to say what most SQL tests begin with."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.support.database import Database, Row
 
 Create = Callable[..., Row]
 Claim = Callable[..., list[Row]]
+Sent = Callable[[str], list[Row]]
 
 
 @pytest.fixture
@@ -77,3 +79,15 @@ def job(db: Database) -> Callable[[str], Row]:
         return row
 
     return read
+
+
+@pytest.fixture
+def sent(db: Database) -> Iterator[Sent]:
+    """Payloads of the broadcasts of an event so far."""
+    with psycopg.connect(db.admin_url, autocommit=True) as admin:
+
+        def payloads(event: str) -> list[Row]:
+            messages = "select payload - 'id' from realtime.messages where event = %s order by inserted_at"
+            return [payload for (payload,) in admin.execute(messages, [event]).fetchall()]
+
+        yield payloads
