@@ -1,31 +1,46 @@
-"""A process that tries its share: `python -m scripts.mutation.bench sql|python HOME MINUTES < mutants`."""
+"""
+A process that does its share: `python -m scripts.mutation.bench learn KIND HOME NTH OF` looks at the tests, and
+`… try KIND HOME MINUTES < mutants` tries mutants with what was learned beside HOME.
+"""
 
 import json
 import sys
 import time
 from pathlib import Path
 
-from scripts.mutation import trials
+from scripts.mutation import rounds, trial_module, trials
+from scripts.mutation.known import Known
 from scripts.mutation.mutants import Mutant
 
 
 def main() -> None:
-    kind, home, minutes = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
-    until = time.monotonic() + 60 * minutes
-    mutants = [Mutant(*fields) for fields in json.load(sys.stdin)]
+    task, kind, home, *more = sys.argv[1], sys.argv[2], Path(sys.argv[3]), *sys.argv[4:]
     home.mkdir(parents=True, exist_ok=True)
+    if task == "learn":
+        rounds.learn(_bench(kind, home), home / "learned", int(more[0]), int(more[1]))
+    else:
+        _try(kind, home, until=time.monotonic() + 60 * float(more[0]))
+
+
+def _try(kind: str, home: Path, until: float) -> None:
+    mutants = [Mutant(*fields) for fields in json.load(sys.stdin)]
     results = trials.Results(home / "results")
+    if kind == "module":
+        trial_module.run(mutants, results, until)
+    else:
+        known = Known(home.parent.glob(f"{kind}*/learned"))
+        rounds.try_out(_bench(kind, home), mutants, known, results, until)
+
+
+def _bench(kind: str, home: Path) -> rounds.Workbench:
+    # Imported here: whoever tries modules must not have them yet.
     if kind == "sql":
         from scripts.mutation import trial_sql
 
-        trial_sql.run(mutants, home, results, until)
-    else:
-        from scripts.mutation import trial_python
+        return trial_sql.Bench(home)
+    from scripts.mutation import trial_python
 
-        for verdict in trial_python.run(mutants):
-            results.add(verdict)
-            if time.monotonic() > until:
-                return
+    return trial_python.Bench()
 
 
 if __name__ == "__main__":

@@ -82,6 +82,17 @@ def read(file: str, text: str) -> tuple[list[Unit], list[Mutant]]:
     return units, mutants
 
 
+def statement(text: str, unit: str) -> str | None:
+    """The statement that puts the function *unit* in place of the one that stands; None for what is no function."""
+    words = _words(text)
+    for one in _stretches(words):
+        if one.name == unit and any(word.text == "function" for word in one.signature):
+            closing = words[words.index(one.body[-1]) + 1]
+            made = text[one.signature[0].start : closing.end]
+            return re.sub("^create function", "create or replace function", made)
+    return None
+
+
 def _words(text: str) -> list[_Word]:
     found = ((match.group(), match.start(), match.lastgroup or "") for match in _WORD.finditer(text))
     return [_Word(*one) for one in found if one[2] != "space"]

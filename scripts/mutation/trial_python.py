@@ -1,91 +1,96 @@
-"""Python mutants: the child imports the changed text in place of the module, and runs the tests of the unit folder."""
+"""
+Python mutants of functions: in the child, the function gets the code of the changed text.
 
-import importlib.abc
-import importlib.machinery
-import importlib.util
+Nothing is imported again, so that everybody who holds the function has the mutant too.
+"""
+
+import contextlib
+import importlib
+import inspect
 import sys
-import time
-from collections.abc import Generator, Iterator, Sequence
-from types import ModuleType
+import threading
+from collections.abc import Iterator
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import pytest
 
-from scripts.mutation import trials
 from scripts.mutation.mutants import PYTHON_TESTS, PYTHON_TESTS_MORE, ROOT, Mutant
-
-# What every child would import again; nothing of the worker itself.
-_HEAVY = ("aiohttp", "httpx", "loguru", "pydantic_settings", "psycopg", "supabase", "tenacity")
+from scripts.mutation.rounds import Workbench
 
 
-class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the module of one file with another text."""
-
-    def __init__(self, file: str, text: str) -> None:
-        self._name = file.removesuffix(".py").replace("/", ".")
-        self._path = ROOT / file
-        self._text = text
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        return importlib.util.spec_from_file_location(name, self._path, loader=self) if name == self._name else None
-
-    def exec_module(self, module: ModuleType) -> None:
-        exec(compile(self._text, str(self._path), "exec"), module.__dict__)
-
-    def get_source(self, name: str) -> str:
-        return self._text
-
-
-class _Watch:
-    """Notes which test failed first."""
+class Bench(Workbench):
+    tests = PYTHON_TESTS_MORE
 
     def __init__(self) -> None:
-        self.failed = ""
-        self.is_complete = True
-        self._until = time.monotonic() + trials.PATIENCE_SECONDS
+        self._texts = {file: (ROOT / file).read_text() for file in PYTHON_TESTS}
+        self._functions: dict[tuple[str, str], FunctionType] = {}
+        self._units: dict[CodeType, str] = {}
+        self._code: CodeType | None = None
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        if time.monotonic() > self._until:
-            item.session.shouldstop = "patience"
-            self.is_complete = False
-        return (yield)
+    @contextlib.contextmanager
+    def opened(self, session: pytest.Session) -> Iterator[None]:
+        for file in PYTHON_TESTS:
+            for unit, function in _functions(file):
+                self._functions[file, unit] = function
+                self._units |= dict.fromkeys(_all_code(function.__code__), unit)
+        yield
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed and not self.failed:
-            self.failed = report.nodeid
+    def prepare(self, mutant: Mutant) -> None:
+        self._code = _code_of(mutant.unit, mutant.file, mutant.applied(self._texts[mutant.file]))
 
+    def change(self, mutant: Mutant) -> None:
+        assert self._code is not None
+        self._functions[mutant.file, mutant.unit].__code__ = self._code
 
-def run(mutants: Sequence[Mutant]) -> Iterator[trials.Verdict]:
-    for name in _HEAVY:
-        importlib.import_module(name)
-    assert not [name for name in sys.modules if name.partition(".")[0] == "worker"]
-    texts = {file: (ROOT / file).read_text() for file in {mutant.file for mutant in mutants}}
-    for file, text in texts.items():
-        ending, by = _ending(file, text)
-        assert ending == trials.SURVIVED, f"Tests are red without any change of {file}: {by}"
-    for mutant in mutants:
-        since = time.monotonic()
-        ending, by = _ending(mutant.file, mutant.applied(texts[mutant.file]))
-        yield trials.Verdict(mutant, ending, by, time.monotonic() - since)
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[set[str]]:
+        called: set[str] = set()
 
+        def note(frame: FrameType, event: str, argument: Any) -> None:
+            if event == "call" and (unit := self._units.get(frame.f_code)):
+                called.add(unit)
 
-def _ending(file: str, text: str) -> tuple[str, str]:
-    for tests in (PYTHON_TESTS[file], PYTHON_TESTS_MORE):
-        answer = trials.in_a_child(lambda tests=tests: _try(file, text, tests))  # type: ignore[misc]
-        if answer is None:
-            return trials.TIMED_OUT, ""
-        if answer[0] != trials.SURVIVED:
-            return answer[0], answer[1]
-    return trials.SURVIVED, ""
+        threading.setprofile(note)
+        sys.setprofile(note)
+        try:
+            yield called
+        finally:
+            sys.setprofile(None)
+            threading.setprofile(None)
 
 
-def _try(file: str, text: str, tests: Sequence[str]) -> tuple[str, str]:
-    sys.meta_path.insert(0, _Changed(file, text))
-    sys.dont_write_bytecode = True
-    watch = _Watch()
-    status = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--timeout=30", *tests], plugins=[watch])
-    if not watch.failed and status in (pytest.ExitCode.OK, pytest.ExitCode.INTERRUPTED):
-        return (trials.SURVIVED if watch.is_complete else trials.UNSETTLED), ""
-    # Tests that cannot even be collected tell that the module does not load.
-    return trials.KILLED, watch.failed or "import"
+def _functions(file: str) -> Iterator[tuple[str, FunctionType]]:
+    """Functions of a module and of its classes, as its units are called."""
+    module = importlib.import_module(file.removesuffix(".py").replace("/", "."))
+    for owner in (module, *(one for _, one in inspect.getmembers(module, inspect.isclass))):
+        if owner is module or owner.__module__ == module.__name__:
+            for thing in vars(owner).values():
+                function = _function(thing)
+                if function is not None and function.__module__ == module.__name__:
+                    yield function.__qualname__, function
+
+
+def _function(thing: Any) -> FunctionType | None:
+    """What a property, a class method or a decorator stands before."""
+    inner = inspect.unwrap(getattr(thing, "fget", None) or getattr(thing, "__func__", thing))
+    return inner if isinstance(inner, FunctionType) else None
+
+
+def in_a_function(mutant: Mutant) -> bool:
+    """Whether a function's code tells *mutant*: not a constant of the module, nor a default of an argument."""
+    text = (ROOT / mutant.file).read_text()
+    changed = _code_of(mutant.unit, mutant.file, mutant.applied(text))
+    return changed is not None and changed != _code_of(mutant.unit, mutant.file, text)
+
+
+def _code_of(unit: str, file: str, text: str) -> CodeType | None:
+    module = compile(text, str(ROOT / file), "exec")
+    return next((code for code in _all_code(module) if code.co_qualname == unit), None)
+
+
+def _all_code(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _all_code(constant)

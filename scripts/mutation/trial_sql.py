@@ -1,37 +1,56 @@
 """
-SQL mutants: the changed part is applied to a copy of a project's database, and the tests get copies of that.
+SQL mutants: the changed function stands in the tests' database in place of the other.
 
-The tests are collected once, before the forks. Each run teaches how long a test takes and which functions it calls (by
-the statistics of its database), so that a mutant meets the tests of its function only: first those that killed its
-neighbours, then the quickest. A test that kills for the first time has to be green without any change.
+What is no function (a table, an index) may not be put in place of what stands: for such a mutant the project is made
+anew, once.
 """
 
 import asyncio
 import contextlib
+import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import psycopg
 import pytest
+from psycopg import sql
+from psycopg.rows import dict_row
 
-from scripts.mutation import trials
-from scripts.mutation.mutants import ROOT, SQL_TESTS, Mutant
+from scripts.mutation import in_sql
+from scripts.mutation.mutants import ROOT, SQL_FILES, SQL_TEST_LEFT_OUT, SQL_TESTS, Mutant
+from scripts.mutation.rounds import NoMutant, Workbench
+from scripts.mutation.warm import Warm, make_ready
+from tests.support import database
 from worker.devstack import platform, postgres
 
-_TEMPLATE = "template_project"
-_ORIGINAL = "original"
-_READABLE_SECONDS = 30
+_TEMPLATE: Final = "template_project"
+_ORIGINAL: Final = "original"
+_CHANGED: Final = "changed"
+_WARM: Final = "warm"
+_WARM_IN_CHILD: Final = "warm_in_child"
+_OURS: Final = [_ORIGINAL, _CHANGED, _WARM, "postgres"]
+
+# A test waits for no call as long as this; a mutant that loops for ever does.
+_LIMIT: Final = "statement_timeout = '10s'"
+_NAME: Final = re.compile(r"(?:public|translation_private)\.\w+")
+_SERVER_SETTINGS: Final = (_LIMIT, "track_functions = 'all'", "autovacuum = off", "synchronous_commit = off")
 
 
 class _Borrowed(postgres.Cluster):
     """The server of this process in the place of one that a test session would start for itself."""
 
     running: postgres.Cluster
-    called: "dict[str, set[str]] | None" = None
-    test = ""
+    home: Path
+    warm: Warm
+    dirty: Final[list[Warm]] = []
+    source = _ORIGINAL
+    statement = ""
+    taken_as: str | None = None
+    """The name by which a test knows the warm database."""
+    counted: "_Counted | None" = None
 
     def __init__(self, *_: Any, **__: Any) -> None:
         self.__dict__.update(self.running.__dict__)
@@ -42,187 +61,274 @@ class _Borrowed(postgres.Cluster):
     def __exit__(self, *_: object) -> None:
         pass
 
+    def url(self, user: str = postgres.ADMIN, database: str = "postgres") -> str:
+        return super().url(user, self.warm.name if database == _Borrowed.taken_as else database)
+
     async def create_database(self, name: str, template: str | None = None) -> None:
-        if name != _TEMPLATE:
-            await super().create_database(name, template)
+        if name == _TEMPLATE:
+            return
+        if template == _TEMPLATE and _Borrowed.taken_as is None:
+            if self.warm.is_dirty:
+                self.dirty.append(self.warm)  # its connections may be the parent's too
+                _Borrowed.warm = Warm(self.running, self.source, self.home / _WARM_IN_CHILD)
+                if self.statement:
+                    self.warm.define(self.statement)
+            _Borrowed.taken_as = name
+            self.warm.take()
+            return
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            _copy(connection, name, self.source if template in (None, _TEMPLATE) else str(template))
+        if self.statement:
+            with psycopg.connect(self.url("postgres", name), autocommit=True) as connection:
+                connection.execute(self.statement.encode())
 
     async def drop_database(self, name: str) -> None:
-        if self.called is not None:
-            self.called.setdefault(self.test, set()).update(await asyncio.to_thread(_calls, self.url(database=name)))
-        await super().drop_database(name)
+        """Others are left to the parent; but while learning there is none that waits for us."""
+        if self.counted is not None:
+            self.counted.look(name)
+        if name == _Borrowed.taken_as:
+            self.warm.empty()
+            _Borrowed.taken_as = None
+        elif self.counted is not None:
+            with psycopg.connect(self.url(), autocommit=True) as connection:
+                _drop(connection, name)
 
 
-def _calls(url: str) -> set[str]:
-    """Functions that were called in a database, once everybody else has left it and told."""
-    with psycopg.connect(url, autocommit=True) as connection:
+_SOURCES: Final = """
+select p.pronamespace::regnamespace || '.' || p.proname as name, p.prosrc as source from pg_catalog.pg_proc p
+where p.pronamespace in ('public'::regnamespace, 'translation_private'::regnamespace)
+union all
+select t.tgrelid::regclass::text, string_agg(t.tgfoid::regproc::text, ' ') from pg_catalog.pg_trigger t
+where not t.tgisinternal group by 1
+"""
+
+
+class _Counted:
+    """
+    Which functions are called in the databases of the tests.
+
+    Postgres counts calls that come to their end. Of one that is refused, everything counts that it may have called.
+    """
+
+    def __init__(self, cluster: _Borrowed) -> None:
+        self._cluster = cluster
+        with psycopg.connect(cluster.url(database=_ORIGINAL)) as connection:
+            connection.execute("set search_path = ''")
+            sources = connection.execute(_SOURCES).fetchall()
+        self._named = {name: set(_NAME.findall(source)) for name, source in sources}
+        self._counts: dict[str, Counter[str]] = defaultdict(Counter)
+        self.called: set[str] = set()
+
+    def refused(self, text: str) -> None:
+        waiting = set(_NAME.findall(text))
+        while waiting:
+            name = waiting.pop()
+            if name not in self.called:
+                self.called.add(name)
+                waiting |= self._named.get(name, set())
+
+    def look(self, name: str) -> None:
+        url = self._cluster.url(database=name)
+        with psycopg.connect(url, autocommit=True) as connection:
+            if name != _Borrowed.taken_as:
+                self._wait_for_others(connection)
+            rows = connection.execute(
+                "select schemaname || '.' || funcname, sum(calls) from pg_catalog.pg_stat_user_functions group by 1"
+            )
+            counts = Counter({function: int(calls) for function, calls in rows.fetchall()})
+        self.called |= set(counts - self._counts[url])
+        self._counts[url] = counts
+
+    def _wait_for_others(self, connection: psycopg.Connection[Any]) -> None:
+        """A connection tells what it called when it ends."""
         for _ in range(20):
             others = connection.execute(
                 "select from pg_catalog.pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
             )
             if others.rowcount == 0:
-                break
+                return
             time.sleep(0.01)
-        rows = connection.execute("select schemaname || '.' || funcname from pg_catalog.pg_stat_user_functions")
-        return {name for (name,) in rows.fetchall()}
 
 
-class _Rounds:
-    """A pytest plugin that runs the collected tests once for each mutant."""
+def _copy(connection: psycopg.Connection[Any], name: str, source: str) -> None:
+    statement = "create database {} template {} owner postgres strategy file_copy"
+    connection.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(source)))
 
-    def __init__(self, mutants: Sequence[Mutant], home: Path, results: trials.Results, until: float) -> None:
-        self._mutants = mutants
+
+def _drop(connection: psycopg.Connection[Any], name: str) -> None:
+    connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+
+class _Database(database.Database):
+    """A test's database whose connections stay open from one session to the next."""
+
+    def __init__(self, url: str, admin_url: str) -> None:
+        self.url = url
+        self.admin_url = admin_url
+        self._signatures = {}
+        self._is_warm = url == _Borrowed.warm.url
+        if self._is_warm:
+            self._connection, self._idle = _Borrowed.warm.owner, [*_Borrowed.warm.sessions]
+        else:
+            self._connection = psycopg.connect(url, autocommit=True, row_factory=dict_row)
+            self._idle = []
+
+    def close(self) -> None:
+        for connection in (self._connection, *self._idle):
+            if _Borrowed.counted is not None:
+                connection.execute("select pg_catalog.pg_stat_force_next_flush()")
+                connection.commit()
+            if not self._is_warm or connection not in (_Borrowed.warm.owner, *_Borrowed.warm.sessions):
+                connection.close()
+
+    def run(self, statement: str, *params: Any) -> list[database.Row]:
+        try:
+            return super().run(statement, *params)
+        except Exception:
+            if _Borrowed.counted is not None:
+                _Borrowed.counted.refused(statement)
+            raise
+
+    @contextlib.contextmanager
+    def session(self, as_: str | None = None) -> Iterator[database.Session]:
+        connection = self._idle.pop(0) if self._idle else psycopg.connect(self.url, row_factory=dict_row)
+        try:
+            with connection.transaction():
+                database._become(connection, as_)
+                yield database.Session(connection, self)
+        finally:
+            if not connection.closed:
+                self._idle.insert(0, connection)
+
+
+class Bench(Workbench):
+    def __init__(self, home: Path) -> None:
+        self.tests = [f"--deselect={SQL_TEST_LEFT_OUT}", *(f"tests/sql/{name}.py" for name in SQL_TESTS)]
         self._home = home
-        self._results = results
-        self._until = until
-        self._texts = {file: (ROOT / file).read_text() for file in {mutant.file for mutant in mutants}}
-        self._killers: dict[str, Counter[str]] = defaultdict(Counter)
-        self._sound: set[str] = set()
-        self._red: set[str] = set()
-        self._seconds: dict[str, float] = {}
-        self._called: dict[str, set[str]] = {}
+        self._texts = {file: (ROOT / file).read_text() for file in SQL_FILES}
+        self._standing: str | None = None
+        """What stands in the warm database in place of the original of `_instead_of`."""
+        self._instead_of = ""
 
-    def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        with postgres.Cluster(self._home) as cluster:
-            _Borrowed.running = cluster
-            postgres.Cluster = _Borrowed  # type: ignore[misc]
-            conftest = next(one for one in session.config.pluginmanager.get_plugins() if hasattr(one, "TEST_CLOCK"))
-            conftest.Cluster = _Borrowed
-            asyncio.run(_prepare(cluster, conftest))
-            for mutant in self._mutants:
-                if time.monotonic() > self._until:
-                    break
-                self._results.add(self._try(session, cluster, conftest, mutant))
-        return True
+    @contextlib.contextmanager
+    def opened(self, session: pytest.Session) -> Iterator[None]:
+        plugins = session.config.pluginmanager.get_plugins()
+        self._conftest = next(one for one in plugins if hasattr(one, "TEST_CLOCK"))
+        with (
+            postgres.Cluster(self._home / "postgres") as cluster,
+            psycopg.connect(cluster.url(), autocommit=True) as self._admin,
+        ):
+            for setting in _SERVER_SETTINGS:
+                self._admin.execute(f"alter system set {setting}".encode())
+            self._admin.execute("select pg_reload_conf()")
+            self._cluster = cluster
+            self._drop_leftovers()
+            self._make_project(_ORIGINAL, self._conftest.INSTALL)
+            _Borrowed.running, _Borrowed.home = cluster, self._home
+            self._warm_up(_ORIGINAL)
+            yield
+            _Borrowed.warm.close()
 
-    def _try(self, session: pytest.Session, cluster: postgres.Cluster, conftest: Any, mutant: Mutant) -> trials.Verdict:
-        since = time.monotonic()
-        text = mutant.applied(self._texts[mutant.file])
-        while True:
+    def _warm_up(self, source: str) -> None:
+        if hasattr(_Borrowed, "warm"):
+            _Borrowed.warm.close()
+        _Borrowed.warm = Warm(self._cluster, source, self._home / _WARM)
+        _Borrowed.source, self._instead_of = source, ""
+
+    def _make_project(self, name: str, install: str) -> None:
+        async def make() -> None:
+            await self._cluster.create_database(name)
+            await platform.install(self._cluster, name)
+            for script in (install, self._conftest.EXAMPLE, self._conftest.CHORE, self._conftest.TEST_CLOCK):
+                await platform.apply_sql(self._cluster, name, script)
+
+        _drop(self._admin, name)
+        asyncio.run(make())
+        make_ready(self._cluster.url(database=name))
+
+    def prepare(self, mutant: Mutant) -> None:
+        self._drop_leftovers()
+        if _Borrowed.warm.is_dirty or _Borrowed.source != _ORIGINAL:
+            self._warm_up(_ORIGINAL)
+        if self._instead_of:
+            _Borrowed.warm.define(self._instead_of)
+        original = self._texts[mutant.file]
+        changed = mutant.applied(original)
+        _Borrowed.statement = in_sql.statement(changed, mutant.unit) or ""
+        self._instead_of = in_sql.statement(original, mutant.unit) or ""
+        try:
+            if _Borrowed.statement:
+                _Borrowed.warm.define(_Borrowed.statement)
+            else:
+                assert original.strip() in self._conftest.INSTALL, f"{mutant.file} is newer: run scripts/build-sql"
+                self._make_project(_CHANGED, self._conftest.INSTALL.replace(original.strip(), changed.strip()))
+                self._warm_up(_CHANGED)
+        except psycopg.Error as error:
+            raise NoMutant(str(error)) from error
+
+    def _drop_leftovers(self) -> None:
+        for name in _databases(self._admin):
+            _drop(self._admin, name)
+
+    def change(self, mutant: Mutant) -> None:
+        self._borrow()
+
+    def _borrow(self) -> None:
+        async def nothing(*_: Any, **__: Any) -> None:
+            """The template stands."""
+
+        platform.install = nothing
+        platform.apply_sql = _only_elsewhere(platform.apply_sql)
+        self._conftest.Cluster = _Borrowed
+        self._conftest.Database = _Database
+
+    def _count(self) -> None:
+        self._borrow()
+        counted = _Borrowed.counted = _Counted(_Borrowed())
+        run, rpc = database.Session.run, database.Session.rpc
+
+        def run_and_tell(self: database.Session, statement: str, *params: Any) -> list[database.Row]:
             try:
-                asyncio.run(_apply(cluster, conftest, mutant.file, self._texts[mutant.file], text))
-            except psycopg.Error as error:
-                return trials.Verdict(mutant, trials.INVALID, type(error).__name__)
-            items = self._chosen(session.items, mutant.unit)
-            outcome = trials.in_a_child(lambda items=items: _run(session, items, trials.PATIENCE_SECONDS))  # type: ignore[misc]
-            seconds = time.monotonic() - since
-            if outcome is None:
-                return trials.Verdict(mutant, trials.TIMED_OUT, seconds=seconds)
-            self._learn(outcome)
-            if not outcome["failed"]:
-                ending = trials.SURVIVED if outcome["is_complete"] else trials.UNSETTLED
-                return trials.Verdict(mutant, ending, seconds=seconds)
-            killer = outcome["failed"][0]
-            if self._is_sound(session, cluster, killer):
-                self._killers[mutant.unit][killer] += 1
-                return trials.Verdict(mutant, trials.KILLED, killer, seconds)
+                return run(self, statement, *params)
+            except Exception:
+                counted.refused(statement)
+                raise
 
-    def _is_sound(self, session: pytest.Session, cluster: postgres.Cluster, name: str) -> bool:
-        """Whether a test is green without any change; one that is not is never asked again."""
-        if name in self._sound:
-            return True
-        asyncio.run(_fresh(cluster, _ORIGINAL))
-        items = [item for item in session.items if item.nodeid == name]
-        outcome = trials.in_a_child(lambda: _run(session, items, None))
-        if outcome is None or outcome["failed"]:
-            print(f"Red without any change: {name}", flush=True)
-            self._red.add(name)
-            return False
-        self._sound.add(name)
-        return True
+        def rpc_and_tell(self: database.Session, function: str, **params: Any) -> Any:
+            try:
+                return rpc(self, function, **params)
+            except Exception:
+                counted.refused(f"public.{function}")
+                raise
 
-    def _learn(self, outcome: dict[str, Any]) -> None:
-        for name, calls in outcome["called"].items():
-            if name not in outcome["failed"]:
-                self._called.setdefault(name, set()).update(calls)
-                self._seconds[name] = outcome["seconds"][name]
+        database.Session.run = run_and_tell  # type: ignore[method-assign]
+        database.Session.rpc = rpc_and_tell  # type: ignore[method-assign]
 
-    def _chosen(self, items: Iterable[pytest.Item], unit: str) -> list[pytest.Item]:
-        """A function that no statistics name (the planner may have put it into its caller) meets every test."""
-        items = [item for item in items if item.nodeid not in self._red]
-        is_counted = any(unit in calls for calls in self._called.values())
-        calling = [item for item in items if not is_counted or unit in self._called.get(item.nodeid, {unit})]
-        killers = self._killers[unit]
-        # A stable sort: what is not known yet comes in the order of the files, the most telling first.
-        return sorted(calling, key=lambda item: (-killers[item.nodeid], self._seconds.get(item.nodeid, 0.0)))
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[set[str]]:
+        if _Borrowed.counted is None:
+            self._count()
+        assert _Borrowed.counted is not None
+        called: set[str] = set()
+        yield called
+        with psycopg.connect(self._cluster.url()) as connection:
+            for name in set(_databases(connection)) - {_WARM_IN_CHILD}:
+                _Borrowed.counted.look(name)
+        called |= _Borrowed.counted.called
+        _Borrowed.counted.called.clear()
 
 
-async def _prepare(cluster: postgres.Cluster, conftest: Any) -> None:
-    with psycopg.connect(cluster.url(), autocommit=True) as connection:
-        connection.execute("alter system set track_functions = 'all'")
-        connection.execute("select pg_reload_conf()")
-    await cluster.create_database(_ORIGINAL)
-    await platform.install(cluster, _ORIGINAL)
-    for script in (conftest.INSTALL, conftest.EXAMPLE, conftest.CHORE, conftest.TEST_CLOCK):
-        await platform.apply_sql(cluster, _ORIGINAL, script)
-
-
-async def _fresh(cluster: postgres.Cluster, template: str | None) -> None:
-    """An empty place for the next mutant; what a killed one left behind is gone."""
-    with psycopg.connect(cluster.url()) as connection:
-        left = connection.execute("select datname from pg_catalog.pg_database where datname ~ '^test_'")
-        names = [name for (name,) in left.fetchall()]
-    for name in (*names, _TEMPLATE):
-        await cluster.drop_database(name)
-    await cluster.create_database(_TEMPLATE, template)
-
-
-async def _apply(cluster: postgres.Cluster, conftest: Any, file: str, original: str, text: str) -> None:
-    if "create table" in original or "do $do$" in original:  # what stands already would stay as it is
-        await _fresh(cluster, None)
-        await platform.install(cluster, _TEMPLATE)
-        install = conftest.INSTALL.replace(original.strip(), text.strip())
-        assert install != conftest.INSTALL, f"sql/install.sql is not made from {file}: run scripts/build-sql"
-        for script in (install, conftest.EXAMPLE, conftest.CHORE, conftest.TEST_CLOCK):
-            await platform.apply_sql(cluster, _TEMPLATE, script)
-    else:
-        await _fresh(cluster, _ORIGINAL)
-        await platform.apply_sql(cluster, _TEMPLATE, text)
-
-
-def _run(session: pytest.Session, items: Sequence[pytest.Item], patience_seconds: float | None) -> dict[str, Any]:
-    """In the child: these tests, to the first failure or until patience ends; all of them when that is None."""
-
-    async def nothing(*_: Any, **__: Any) -> None:
-        """The template stands."""
-
-    platform.install = nothing
-    platform.apply_sql = _only_elsewhere(platform.apply_sql)
-    _Borrowed.called = {}
-    failed: list[str] = []
-    seconds: dict[str, float] = defaultdict(float)
-    until = time.monotonic() + patience_seconds if patience_seconds is not None else float("inf")
-
-    class Watch:
-        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-            seconds[report.nodeid] += report.duration
-            if report.failed:
-                failed.append(report.nodeid)
-
-    session.config.pluginmanager.register(Watch())
-    is_complete = True
-    for number, item in enumerate(items):
-        if time.monotonic() > until:
-            is_complete = False
-            break
-        _Borrowed.test = item.nodeid
-        following = items[number + 1] if number + 1 < len(items) else None
-        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-        if failed and patience_seconds is not None:
-            break
-    called = {name: sorted(calls) for name, calls in _Borrowed.called.items()}
-    return {"failed": failed, "seconds": seconds, "called": called, "is_complete": is_complete}
+def _databases(connection: psycopg.Connection[Any]) -> list[str]:
+    """Those that tests made."""
+    found = connection.execute(
+        "select datname from pg_catalog.pg_database where not datistemplate and datname <> all (%s)", [_OURS]
+    )
+    return [name for (name,) in found.fetchall()]
 
 
 def _only_elsewhere(apply_sql: Any) -> Any:
-    async def apply(cluster: Any, database: str, script: str) -> None:
-        if database != _TEMPLATE:
-            await apply_sql(cluster, database, script)
+    async def apply(cluster: Any, name: str, script: str) -> None:
+        if name != _TEMPLATE:
+            await apply_sql(cluster, name, script)
 
     return apply
-
-
-def run(mutants: Sequence[Mutant], home: Path, results: trials.Results, until: float) -> None:
-    files = [f"tests/sql/{name}.py" for name in SQL_TESTS]
-    rounds = _Rounds(mutants, home, results, until)
-    with contextlib.suppress(KeyboardInterrupt):
-        pytest.main(["-q", "-p", "no:cacheprovider", "--timeout=100", *files], plugins=[rounds])

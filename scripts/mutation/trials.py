@@ -1,8 +1,8 @@
 """
-One mutant after the other, each in a process of its own that is forked from this one and ends with its tests.
+How a mutant ends, and the processes it lives in: each is forked from this one and ends with its tests.
 
-Whatever a mutant does to its process, or to its copy of the database, is gone with it. A process that does not end in
-time is killed, which kills the mutant too.
+Whatever a mutant does to its process is gone with it. A process that does not end in time is killed, which kills the
+mutant too.
 """
 
 import json
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from scripts.mutation.mutants import Mutant
+from scripts.mutation.mutants import Place
 
 KILLED: Final = "killed"
 TIMED_OUT: Final = "timed out"
@@ -26,15 +26,14 @@ UNSETTLED: Final = "unsettled"
 INVALID: Final = "invalid"
 """It cannot be read, or nothing of the tests could begin: no mutant."""
 
-PATIENCE_SECONDS: Final = 120.0
+PATIENCE_SECONDS: Final = 300.0
 """How long tests go on without a failure."""
-LIMIT_SECONDS: Final = 300.0
+LIMIT_SECONDS: Final = 600.0
 """Of a process that does not come back at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    mutant: Mutant
     ending: str
     by: str = ""
     seconds: float = 0.0
@@ -92,16 +91,10 @@ class Results:
     def __init__(self, path: Path) -> None:
         self._file: IO[str] = path.open("a")
 
-    def add(self, verdict: Verdict) -> None:
-        mutant = verdict.mutant
+    def add(self, place: Place, verdict: Verdict) -> None:
         line = {
-            "mutant": [mutant.file, mutant.start, mutant.end, mutant.new, mutant.unit],
-            "ending": verdict.ending,
-            "by": verdict.by,
-            "seconds": round(verdict.seconds, 2),
+            **{"file": place.file, "unit": place.unit, "print": place.print, "number": place.number},
+            **{"ending": verdict.ending, "by": verdict.by, "seconds": round(verdict.seconds, 2)},
         }
-        self._write(line)
-
-    def _write(self, line: dict[str, Any]) -> None:
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
