@@ -1947,11 +1947,11 @@ begin
     select c.id,
       bool_or(p.status in ('failed', 'cancelled') and d.after_failure = 'cancel') as broken,
       count(*) filter (where p.status not in ('completed', 'failed', 'cancelled')) as waits
-    from public.translation_jobs c
+    from (select distinct e.child_id from public.translation_job_dependencies e where e.parent_id = any (p_parent_ids)) as moved
+    -- Offset 0: a plan that is kept would rather begin with all blocked jobs there are, whosever they may be.
+    cross join lateral (select j.id from public.translation_jobs j where j.id = moved.child_id and j.status = 'blocked' offset 0) as c
     join public.translation_job_dependencies d on d.child_id = c.id
     join public.translation_jobs p on p.id = d.parent_id
-    where c.status = 'blocked'
-      and c.id in (select e.child_id from public.translation_job_dependencies e where e.parent_id = any (p_parent_ids))
     group by c.id) as child;
   if v_ready is not null then
     perform translation_private.start_children(v_ready, p_now);
