@@ -18,7 +18,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.timeout(180)
 
 SIZES = ["16", "32", "64", "128", "256", "512"]
-TOKEN = "the fallback's own token"
+TOKEN = "the-fallback-s-own-token"
 
 # Each picture is made by an endpoint of the owner's, which is another process.
 PACK = """
