@@ -8,7 +8,6 @@ what is left when its server stops. SQL_COUNTS names the file that the counts ar
 import asyncio
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import groupby
@@ -19,6 +18,7 @@ from typing import Any, Final
 import psycopg
 import pytest
 
+from scripts import sessions
 from scripts.counting import counts
 from scripts.counting.branches import Count, Statement
 from worker.devstack import platform, postgres
@@ -112,7 +112,7 @@ def layout(url: str) -> counts.Functions:
 def read(url: str) -> Iterator[tuple[str, str, dict[int, Count], int]]:
     """What was run in a database, once everybody else has left it and told; and forget it."""
     with psycopg.connect(url, autocommit=True) as connection:
-        _wait_until_alone(connection)
+        sessions.wait_until_alone(connection, looks=50)
         connection.execute(EXTENSION)
         rows = connection.execute(_RUN).fetchall()
         for (name, source), group in groupby(rows, itemgetter(0, 1)):
@@ -120,16 +120,6 @@ def read(url: str) -> Iterator[tuple[str, str, dict[int, Count], int]]:
         for name, source, calls in connection.execute(_CALLED).fetchall():
             yield name, source, {}, calls
         connection.execute(_FORGET)
-
-
-def _wait_until_alone(connection: psycopg.Connection[Any]) -> None:
-    for _ in range(50):
-        others = connection.execute(
-            "select from pg_catalog.pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
-        )
-        if others.rowcount == 0:
-            break
-        time.sleep(0.01)
 
 
 def _put_the_profiler_in() -> None:

@@ -8,7 +8,6 @@ anew, once.
 import asyncio
 import contextlib
 import re
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from scripts import sessions
 from scripts.mutation import in_sql
 from scripts.mutation.mutants import ROOT, SQL_FILES, SQL_TEST_LEFT_OUT, SQL_TESTS, Mutant
 from scripts.mutation.rounds import NoMutant, Workbench
@@ -131,23 +131,13 @@ class _Counted:
         url = self._cluster.url(database=name)
         with psycopg.connect(url, autocommit=True) as connection:
             if name != _Borrowed.taken_as:
-                self._wait_for_others(connection)
+                sessions.wait_until_alone(connection, looks=20)
             rows = connection.execute(
                 "select schemaname || '.' || funcname, sum(calls) from pg_catalog.pg_stat_user_functions group by 1"
             )
             counts = Counter({function: int(calls) for function, calls in rows.fetchall()})
         self.called |= set(counts - self._counts[url])
         self._counts[url] = counts
-
-    def _wait_for_others(self, connection: psycopg.Connection[Any]) -> None:
-        """A connection tells what it called when it ends."""
-        for _ in range(20):
-            others = connection.execute(
-                "select from pg_catalog.pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
-            )
-            if others.rowcount == 0:
-                return
-            time.sleep(0.01)
 
 
 def _copy(connection: psycopg.Connection[Any], name: str, source: str) -> None:
