@@ -182,11 +182,11 @@ class Heartbeat:
         self._obey(answer, leases)
 
     def _obey(self, answer: Mapping[str, Any], leases: Sequence[dict[str, Any]]) -> None:
-        lost, cancelled = answer.get("lost") or [], answer.get("cancelled") or []
-        gone = {*lost, *cancelled}
+        lost, cancelled = set(answer.get("lost") or []), set(answer.get("cancelled") or [])
+        gone = lost | cancelled
         self._runs.renew((lease for lease in leases if lease["job_id"] not in gone), self._sent_at)
-        self._runs.stop(lost, "lost")
-        self._runs.stop(cancelled, "cancelled")
+        self._runs.stop((lease for lease in leases if lease["job_id"] in lost), "lost")
+        self._runs.stop((lease for lease in leases if lease["job_id"] in cancelled), "cancelled")
         if (chores_ms := answer.get("chores_ms")) is not None:
             self._on_chores(chores_ms / 1000)
         if answer.get("waiting"):

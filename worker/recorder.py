@@ -10,7 +10,7 @@ again because a token fences them: the database says `already` or `lost`, and ch
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -60,7 +60,7 @@ class Recorder:
         self._clock = clock
         self._outcomes: deque[_Waiting] = deque()
         self._under_way: Sequence[_Waiting] = ()
-        self._progress: dict[str, ProgressSource] = {}
+        self._progress: dict[Hashable, ProgressSource] = {}
         self._progress_sent_at = float("-inf")
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
@@ -101,14 +101,14 @@ class Recorder:
         self._changed.set()
         return waiting.answer
 
-    def progress(self, job_id: str, source: ProgressSource) -> None:
-        """There is news about *job_id*; *source* is asked for the entry when it is sent, within a second."""
-        self._progress[job_id] = source
+    def progress(self, run: Hashable, source: ProgressSource) -> None:
+        """There is news of *run*; *source* is asked for the entry when it is sent, within a second."""
+        self._progress[run] = source
         self._changed.set()
 
-    def forget(self, job_id: str) -> None:
-        """The run of *job_id* is over: its progress is no longer news."""
-        self._progress.pop(job_id, None)
+    def forget(self, run: Hashable) -> None:
+        """*run* is over: its progress is no longer news. A newer run of the same job may have some."""
+        self._progress.pop(run, None)
 
     async def settled(self) -> None:
         """Wait until everything submitted so far has been answered."""
@@ -152,7 +152,7 @@ class Recorder:
         if not self._progress or now < self._progress_sent_at + _PROGRESS_SECONDS:
             return []
         self._progress_sent_at = now
-        due = [self._progress.pop(job_id) for job_id in list(self._progress)[:limit]]
+        due = [self._progress.pop(run) for run in list(self._progress)[:limit]]
         return [self._waiting(source()) for source in due]
 
     async def _deliver(self, batch: Sequence[_Waiting]) -> None:

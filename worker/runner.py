@@ -125,7 +125,7 @@ class JobRun:
             ended_as = self._stop_reason or await self._run_guarded()
             span.set(outcome=ended_as, found_by=job.found_by)
             self.cancelled = True
-            self._shop.recorder.forget(self.job.id)
+            self._shop.recorder.forget(self)
             self._shop.counters.jobs_ended[self.job.job_type, ended_as] += 1
             seconds = round(self._shop.clock.monotonic() - started_at, 3)
             logger.info("Job run ended", outcome=ended_as, seconds=seconds, items=len(self.job.items))
@@ -279,7 +279,7 @@ class JobRun:
             return  # its handler was given up and does not know
         self._progress.update(item.name, now=self._shop.clock.monotonic(), **counts)
         self._message = message
-        self._shop.recorder.progress(self.job.id, self._progress_entry)
+        self._shop.recorder.progress(self, self._progress_entry)
 
     def _progress_entry(self) -> Mapping[str, Any]:
         progress = self._progress.entry(self._shop.clock.monotonic())
@@ -322,7 +322,7 @@ class JobRun:
 
     def _tell_steps(self) -> None:
         if self._open and not self.cancelled:  # or it was given up and does not know
-            self._shop.recorder.progress(self.job.id, self._steps_entry)
+            self._shop.recorder.progress(self, self._steps_entry)
 
     def _steps_entry(self) -> Mapping[str, Any]:
         return {**self.lease, **self._steps.entry(self._shop.clock.monotonic())}

@@ -5,7 +5,7 @@ Keyed by job; a job that was lost and claimed again by this same worker replaces
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from worker.runner import JobRun
@@ -69,15 +69,19 @@ class Runs:
 
     def renew(self, leases: Iterable[dict[str, Any]], sent_at: float) -> None:
         """The database renewed *leases* in answer to a call sent at *sent_at*."""
+        for run in self._held(leases):
+            run.renew(sent_at)
+
+    def stop(self, leases: Iterable[dict[str, Any]], reason: str) -> None:
+        """Stop what runs under *leases*, as *reason*; not what was claimed again meanwhile."""
+        for run in self._held(leases):
+            run.stop(reason)
+
+    def _held(self, leases: Iterable[dict[str, Any]]) -> Iterator[JobRun]:
         for lease in leases:
             run = self._by_job.get(lease["job_id"])
             if run is not None and run.job.token == lease["token"]:
-                run.renew(sent_at)
-
-    def stop(self, job_ids: Iterable[str], reason: str) -> None:
-        for job_id in job_ids:
-            if run := self._by_job.get(job_id):
-                run.stop(reason)
+                yield run
 
     def stop_all(self) -> None:
         """Interrupt every run for the shutdown."""

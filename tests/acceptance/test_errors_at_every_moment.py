@@ -28,7 +28,7 @@ from worker.models import Disposition
 pytestmark = pytest.mark.timeout(240)
 
 PRICE = 10
-RECORD, BEAT = "record_translation_results", "heartbeat_translation_worker"
+CLAIM, RECORD, BEAT = "claim_translation_jobs", "record_translation_results", "heartbeat_translation_worker"
 
 # What no answer of a language model brings about meets a job of an owner's own type.
 SPOKEN = ("internal", "unsupported_language")
@@ -259,7 +259,7 @@ async def test_an_error_of_a_worker_that_was_taken_over_changes_nothing(stage: S
         await first.says("Job processor started")
         stage.create("overtaken")
         await stage.under_way(*stage.calls("overtaken", "es", "fr"))
-        proxy.hold(RECORD, BEAT)
+        proxy.hold(CLAIM, RECORD, BEAT)
         await stage.answer("overtaken")
         await stage.remembered()
         stage.provider.hold()

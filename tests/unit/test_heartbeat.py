@@ -59,7 +59,7 @@ class Parts:
         answer, self.next = {"schema_version": 1, **self.next}, {}
         return answer
 
-    def hold(self) -> JobRun:
+    def hold(self, **changes: Any) -> JobRun:
         shop = Workshop(
             store=self.store,
             recorder=Recorder(self.store, clock=self.clock),
@@ -70,7 +70,7 @@ class Parts:
             pauses=Pauses(clock=self.clock),
             clock=self.clock,
         )
-        run = JobRun(factories.job(), lease_until=self.clock.monotonic() + 30, shop=shop)
+        run = JobRun(factories.job(**changes), lease_until=self.clock.monotonic() + 30, shop=shop)
         self.runs.add(run)
         return run
 
@@ -187,6 +187,20 @@ async def test_lost_and_cancelled_jobs_are_stopped_and_not_renewed(parts: Parts)
 
     assert (lost.cancelled, cancelled.cancelled, kept.cancelled) == (True, True, False)
     assert (lost.lease_until, kept.lease_until) == (before, parts.began_at + 40)
+
+
+async def test_a_late_answer_about_a_lease_does_not_stop_a_job_that_was_claimed_again(parts: Parts) -> None:
+    older = parts.hold()
+    held: list[JobRun] = []
+
+    def answer(_: Any) -> Any:
+        held.append(parts.hold(job_id=older.job.id, token=older.job.token + 1))
+        return {"schema_version": 1, "lost": [older.job.id], "cancelled": [older.job.id]}
+
+    parts.store.on_beat = answer
+    await parts.clock.advance(10)
+
+    assert (older.cancelled, [run.cancelled for run in held]) == (True, [False])
 
 
 async def test_a_beat_says_how_the_worker_is(parts: Parts) -> None:

@@ -466,7 +466,7 @@ async def test_an_item_of_each_that_is_done_is_shown_as_a_part_that_is_done(
             await until(lambda: store.recorded, "that both have begun is sent")
         else:
             await until(lambda: "a" in sent(store), "the other is handed in")
-            seen.append(run.job.id in run._shop.recorder._progress)  # it is news
+            seen.append(run in run._shop.recorder._progress)  # it is news
             seen.extend((one["item"], one["chunks_done"]) for one in run._steps_entry()["items"])
 
     @worker.handler(TYPE)

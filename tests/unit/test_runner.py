@@ -518,6 +518,17 @@ async def test_progress_is_no_news_once_the_run_is_over(store: ScriptedStore, sh
     assert not shop.recorder._progress
 
 
+async def test_the_end_of_an_older_run_leaves_the_news_of_a_newer_one_of_its_job(shop_with: ShopWith) -> None:
+    shop, job = shop_with(translate), factories.job()
+    older, newer = run_of(job, shop), run_of(dataclasses.replace(job, token=job.token + 1), shop)
+    half = {"done_chars": 8, "total_chars": 16, "cached_chars": 0, "chunks_done": 1, "chunks_total": 2}
+    newer.note_progress(job.items[0], half, None)
+    older.stop("lost")
+    await older.run()
+
+    assert list(shop.recorder._progress) == [newer]
+
+
 async def test_a_renewal_that_comes_while_the_lease_is_over_changes_nothing(shop_with: ShopWith) -> None:
     over = asyncio.Event()
 

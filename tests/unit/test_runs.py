@@ -60,6 +60,13 @@ async def test_only_the_lease_that_was_renewed_is_counted_on() -> None:
 
 async def test_who_is_not_held_any_more_cannot_be_stopped() -> None:
     run = Run(factories.job())
-    held(run).stop(["gone", run.job.id], "cancelled")
+    held(run).stop([{**run.lease, "job_id": "gone"}, run.lease], "cancelled")
 
     assert run.told == ["cancelled"]
+
+
+async def test_who_is_told_that_an_older_lease_is_lost_works_on_under_the_newer_one() -> None:
+    run = Run(factories.job())
+    held(run).stop([{**run.lease, "token": run.job.token - 1}], "lost")
+
+    assert run.told == []
