@@ -15,6 +15,13 @@ Sent = Callable[[str], list[Row]]
 
 
 @pytest.fixture
+def db(db: Database) -> Database:
+    """A fresh project, in which no time passes but what a test lets pass."""
+    db.stop_clock()
+    return db
+
+
+@pytest.fixture
 def user(db: Database) -> str:
     """A user with 100 credits, in a project where one language costs 10."""
     db.price(10)

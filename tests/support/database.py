@@ -19,13 +19,21 @@ Row = dict[str, Any]
 
 SERVICE = "service_role"
 
-# The whole test clock: every function of the script reads the time through this one.
+# The whole test clock: every function of the script reads the time through this one. A clock that was stopped still
+# tells a later transaction from an earlier one, by a microsecond each.
 TEST_CLOCK = """
 create table if not exists translation_private.test_clock (ahead interval not null);
+alter table translation_private.test_clock
+  add column if not exists stopped_at timestamptz, add column if not exists stopped_in xid8;
 insert into translation_private.test_clock select '0' where not exists (select from translation_private.test_clock);
 grant select, update on translation_private.test_clock to service_role, authenticated;
 create or replace function translation_private.clock() returns timestamptz language sql stable set search_path = ''
-as $$ select pg_catalog.now() + (select ahead from translation_private.test_clock) $$;
+as $$
+  select ahead + case when stopped_at is null then pg_catalog.now() else
+    stopped_at + interval '1 microsecond'
+      * (pg_catalog.pg_current_xact_id()::text::bigint - stopped_in::text::bigint) end
+  from translation_private.test_clock
+$$;
 """
 
 
@@ -80,6 +88,10 @@ class Database:
     def forward(self, interval: str) -> None:
         """Move the clock of the procedures."""
         self.run("update translation_private.test_clock set ahead = ahead + %s::interval", interval)
+
+    def stop_clock(self) -> None:
+        """From now on only `forward` moves it: what is timed does not depend on how fast this machine is."""
+        self.run("update translation_private.test_clock set stopped_at = now(), stopped_in = pg_current_xact_id()")
 
     # As the API
 

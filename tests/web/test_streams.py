@@ -1,5 +1,6 @@
 """What is live: snapshots, changes, endings, and what one listener costs the others."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -227,10 +228,10 @@ async def test_a_quiet_stream_is_kept_alive(ada: User, monkeypatch: pytest.Monke
     monkeypatch.setattr(streams, "KEEPALIVE_SECONDS", 0.05)
     async with ada.stream() as live:
         await opened(live)
+        waiting = asyncio.create_task(live.named("job"))
+        await until(lambda: live.comments >= 3, "three signs of life")
         ada.job("es")
-        await live.named("job")
-
-        assert live.comments >= 3
+        await waiting
 
 
 async def test_a_server_that_stops_says_goodbye(site: Site, ada: User) -> None:

@@ -1,0 +1,77 @@
+"""
+Runs the suite while its processes stand still now and then, as they do on a machine that is too busy.
+
+What a test says must not depend on how fast the machine is: what comes late has to be waited for, and two moments are
+never near each other. Every second or so some of the processes that came from the command (tests, servers, workers, a
+browser) are stopped, for less than a lease of the tests; which ones, the seed decides.
+"""
+
+import argparse
+import ctypes
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+_PR_SET_CHILD_SUBREAPER: Final = 36  # a server that detaches itself becomes our child, not that of init
+_BETWEEN_SECONDS: Final = (0.1, 2.0)
+_SHARE: Final = 0.4
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/unsteady", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--longest", type=float, default=1.5, metavar="SECONDS", help="of one standstill")
+    parser.add_argument("pytest", nargs=argparse.REMAINDER, help="what pytest is given, e.g. tests/web")
+    arguments = parser.parse_args()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    dice = random.Random(arguments.seed)
+    suite = subprocess.Popen([sys.executable, "-m", "pytest", *arguments.pytest])
+    standstills = 0
+    while suite.poll() is None:
+        time.sleep(dice.uniform(*_BETWEEN_SECONDS))
+        if stopped := _stop([process for process in _descendants(os.getpid()) if dice.random() < _SHARE]):
+            standstills += 1
+            try:
+                time.sleep(dice.uniform(0.1, arguments.longest))
+            finally:
+                for process in stopped:
+                    _send(process, signal.SIGCONT)
+    print(f"{standstills} standstills of up to {arguments.longest:g} s, seed {arguments.seed}")
+    return suite.wait()
+
+
+def _stop(processes: Sequence[int]) -> list[int]:
+    """Those that were not standing still already: a test may have stopped them and rely on it."""
+    return [process for process in processes if _state(process) not in "TZ" and _send(process, signal.SIGSTOP)]
+
+
+def _descendants(process: int) -> Iterator[int]:
+    with suppress(OSError):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                yield child
+                yield from _descendants(child)
+
+
+def _state(process: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0]
+    return "Z"
+
+
+def _send(process: int, number: signal.Signals) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(process, number)
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
