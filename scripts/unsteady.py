@@ -31,20 +31,29 @@ def main() -> int:
     parser.add_argument("pytest", nargs=argparse.REMAINDER, help="what pytest is given, e.g. tests/web")
     arguments = parser.parse_args()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    dice = random.Random(arguments.seed)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # nobody may be left standing
     suite = subprocess.Popen([sys.executable, "-m", "pytest", *arguments.pytest])
+    try:
+        standstills = _disturb(suite, random.Random(arguments.seed), arguments.longest)
+    finally:
+        suite.terminate()
+    print(f"{standstills} standstills of up to {arguments.longest:g} s, seed {arguments.seed}")
+    return suite.wait()
+
+
+def _disturb(suite: subprocess.Popen[bytes], dice: random.Random, longest_seconds: float) -> int:
+    """How often processes of *suite* stood still before it ended."""
     standstills = 0
     while suite.poll() is None:
         time.sleep(dice.uniform(*_BETWEEN_SECONDS))
-        if stopped := _stop([process for process in _descendants(os.getpid()) if dice.random() < _SHARE]):
-            standstills += 1
-            try:
-                time.sleep(dice.uniform(0.1, arguments.longest))
-            finally:
-                for process in stopped:
-                    _send(process, signal.SIGCONT)
-    print(f"{standstills} standstills of up to {arguments.longest:g} s, seed {arguments.seed}")
-    return suite.wait()
+        stopped = _stop([process for process in _descendants(os.getpid()) if dice.random() < _SHARE])
+        standstills += bool(stopped)
+        try:
+            time.sleep(dice.uniform(0.1, longest_seconds))
+        finally:
+            for process in stopped:
+                _send(process, signal.SIGCONT)
+    return standstills
 
 
 def _stop(processes: Sequence[int]) -> list[int]:

@@ -129,6 +129,7 @@ class Cluster:
     async def create_database(self, name: str, template: str | None = None) -> None:
         """Make database *name*, a copy of *template* (to which nobody may be connected) with the same owner."""
         template = template or "template1"
+        # By file: half the time of a copy through the log, which nobody reads that far back.
         connection = await self._connect()
         async with connection:
             found = await connection.execute(
@@ -136,7 +137,7 @@ class Cluster:
             )
             ((owner,),) = await found.fetchall()
             await connection.execute(
-                sql.SQL("create database {} template {} owner {}").format(
+                sql.SQL("create database {} template {} owner {} strategy file_copy").format(
                     sql.Identifier(name), sql.Identifier(template), sql.SQL(owner)
                 )
             )
