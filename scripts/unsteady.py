@@ -53,6 +53,7 @@ def _disturb(suite: subprocess.Popen[bytes], dice: random.Random, longest_second
         finally:
             for process in stopped:
                 _send(process, signal.SIGCONT)
+        _bury(suite.pid)
     return standstills
 
 
@@ -61,12 +62,23 @@ def _stop(processes: Sequence[int]) -> list[int]:
     return [process for process in processes if _state(process) not in "TZ" and _send(process, signal.SIGSTOP)]
 
 
-def _descendants(process: int) -> Iterator[int]:
+def _bury(suite: int) -> None:
+    """Take note of the end of those that became our children, as init would."""
+    for process in _children(os.getpid()):
+        if process != suite and _state(process) == "Z":
+            os.waitpid(process, os.WNOHANG)
+
+
+def _children(process: int) -> Iterator[int]:
     with suppress(OSError):
         for task in Path(f"/proc/{process}/task").iterdir():
-            for child in map(int, (task / "children").read_text().split()):
-                yield child
-                yield from _descendants(child)
+            yield from map(int, (task / "children").read_text().split())
+
+
+def _descendants(process: int) -> Iterator[int]:
+    for child in _children(process):
+        yield child
+        yield from _descendants(child)
 
 
 def _state(process: int) -> str:

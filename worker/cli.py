@@ -163,7 +163,7 @@ def stack(
             )
         )
     except (RuntimeError, OSError) as error:
-        raise errors.WorkerError(f"The stack does not start: {error}") from error
+        raise errors.WorkerError(f"The stack does not run: {error}") from error
 
 
 @app.command()

@@ -165,6 +165,17 @@ async def test_one_broadcast_is_sent_over_http_as_json_or_as_bytes(stack: Stack,
         assert heard[1] == bytes([4, len("realtime:posted"), 1, 0, 0]) + b"realtime:postede\x00"
 
 
+@pytest.mark.parametrize("body", [b"{", b"\xff"])
+async def test_a_broadcast_over_http_that_is_no_json_is_refused(
+    stack: Stack, http: httpx.AsyncClient, body: bytes
+) -> None:
+    url = f"{stack.urls.url}/realtime/v1/api/broadcast/posted/events/e"
+    headers = {"apikey": stack.urls.secret_key, "content-type": "application/json"}
+    answer = await http.post(url, content=body, headers=headers)
+
+    assert (answer.status_code, answer.json()) == (422, {"errors": {"messages": ["is invalid"]}})
+
+
 async def test_a_table_that_tells_its_whole_old_rows_is_told_so(stack: Stack, sql: Sql) -> None:
     await sql.execute(
         """create table public.whole (id int primary key, body text, large text);

@@ -13,8 +13,10 @@ import psycopg
 import pytest
 from realtime import AsyncRealtimeClient
 
+from tests.support.waiting import until
+from worker.devstack.orders import Orders
 from worker.devstack.postgres import Cluster
-from worker.devstack.stack import Stack
+from worker.devstack.stack import Stack, serve
 
 DEVSTACK = Path(__file__).parents[2] / "worker" / "devstack"
 SERVE = """
@@ -61,6 +63,19 @@ async def test_the_command_says_how_to_reach_it_and_stops_cleanly(tmp_path: Path
     assert (health.status_code, written, mode) == (200, printed[:6], 0o600)
     assert (process.returncode, b"Traceback" in errors) == (0, False)
     assert not (tmp_path / "data" / "postgres" / "pgdata" / "postmaster.pid").exists()
+
+
+async def test_a_part_that_breaks_ends_the_command_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def breaks(_: Orders) -> None:
+        await until((tmp_path / "env").exists, "the stack is ready")
+        raise RuntimeError("worn out")
+
+    monkeypatch.setattr(Orders, "run", breaks)
+
+    with pytest.raises(RuntimeError, match="worn out"):
+        await asyncio.wait_for(serve(tmp_path / "data", env_file=tmp_path / "env"), 60)
 
 
 async def test_keys_and_data_outlive_a_restart(tmp_path: Path) -> None:

@@ -95,7 +95,10 @@ class Realtime:
     async def _send_one(self, request: web.Request) -> web.Response:
         body: Any = await request.read()
         if request.content_type != "application/octet-stream":
-            body = json.loads(body or b"{}")
+            try:
+                body = json.loads(body or b"{}")
+            except ValueError:
+                return web.json_response({"errors": {"messages": ["is invalid"]}}, status=422)
         private = request.query.get("private") == "true"
         return await self._send(request, [(request.match_info["topic"], private, request.match_info["event"], body)])
 

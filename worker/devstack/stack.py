@@ -137,6 +137,13 @@ class Stack:
         self._stopping.set()
         await self._running
 
+    async def last_until(self, event: asyncio.Event) -> None:
+        """Wait for *event*, or for the end of the stack if a part of it breaks: leaving raises what it was."""
+        assert self._running is not None
+        waiting = asyncio.create_task(event.wait())
+        await asyncio.wait([waiting, self._running], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+
     async def _run(self, ready: asyncio.Future[None]) -> None:
         async with AsyncExitStack() as owned:
             cluster = self.cluster
@@ -251,7 +258,7 @@ async def serve(
         postgrest: as in `Stack`.
 
     Raises:
-        RuntimeError: Postgres or PostgREST does not start; the message says why.
+        RuntimeError: Postgres or PostgREST does not start, or not again; the message says why.
         OSError: the port is taken.
         psycopg.Error: one of the scripts was refused.
     """
@@ -268,7 +275,7 @@ async def serve(
         logger.info("Stack ready", url=stack.urls.url, seconds=round(time.monotonic() - started_at, 2))
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(_trouble(stack, orders))
-            await stopped.wait()
+            await stack.last_until(stopped)
             watching.cancel()
 
 
