@@ -94,7 +94,9 @@ class Script:
         self.streamless = False
         """While true the stream is refused; the rest works."""
         self.slow: asyncio.Event | None = None
-        """Answers to lists wait for it."""
+        """Answers about jobs wait for it on their way, and say what was so when they were asked for."""
+        self.failing: set[str] = set()
+        """Jobs that are not told when they are asked for alone."""
         self.token_seconds = 3600.0
         self.user = ADA
         """Who signs in."""
@@ -260,8 +262,6 @@ class _Answers:
         return web.Response(status=204)
 
     async def list_jobs(self, request: web.Request) -> web.Response:
-        if self.script.slow is not None:
-            await self.script.slow.wait()
         query = request.query
         wanted = set(filter(None, query.get("status", "").split(",")))
         found = [
@@ -274,7 +274,12 @@ class _Answers:
         ]
         limit = int(query.get("limit", 50))
         page = found[:limit]
+        await self._travel()
         return web.json_response({"jobs": page, "next": page[-1]["seq"] if len(found) > limit else None})
+
+    async def _travel(self) -> None:
+        if self.script.slow is not None:
+            await self.script.slow.wait()
 
     async def counts(self, request: web.Request) -> web.Response:
         subject = request.query.get("subject")
@@ -304,6 +309,9 @@ class _Answers:
 
     async def one(self, request: web.Request) -> web.Response:
         found = self.script.jobs.get(request.match_info["id"])
+        await self._travel()
+        if request.match_info["id"] in self.script.failing:
+            return _refusal(503, "unavailable", "The project does not answer.")
         return web.json_response(found) if found else _refusal(404, "job_not_found", "There is no such job of yours.")
 
     async def cancel(self, request: web.Request) -> web.Response:

@@ -1,5 +1,7 @@
 """How the page hears of changes, and what it does when it does not."""
 
+import asyncio
+
 import pytest
 
 from tests.support import waiting
@@ -128,6 +130,52 @@ async def test_a_late_event_does_not_undo_a_newer_one(open_panel: OpenPanel, scr
     await expect(page.locator(".title")).to_have_count(2)
 
     await expect(bar.nth(1)).to_have_attribute("value", "50")
+
+
+async def test_a_slow_answer_does_not_undo_what_was_heard_meanwhile(open_panel: OpenPanel, script: Script) -> None:
+    running = job("processing", title="Notice", progress=50)
+    script.put(running)
+    page = await open_panel()
+    await expect(page.get_by_role("progressbar")).to_be_visible()
+    script.slow = asyncio.Event()
+    asked = script.asked("GET", "/api/jobs")
+    await page.get_by_role("button", name="Refresh").click()
+    await waiting.until(lambda: script.asked("GET", "/api/jobs") > asked, "the list is asked for")
+    script.change(running, status="completed", progress=100)
+    await expect(page.get_by_role("progressbar")).to_have_count(0)
+    script.slow.set()
+    await expect(page.get_by_text("Refreshed")).to_be_visible()
+
+    await expect(page.get_by_role("progressbar")).to_have_count(0)
+
+
+async def test_what_was_read_later_counts_even_if_it_is_dated_earlier(open_panel: OpenPanel, script: Script) -> None:
+    """A batch of results may begin before a cancel, and end after it."""
+    running = job("processing", progress=50, as_of=ago(seconds=3))
+    script.put(running)
+    page = await open_panel()
+    await expect(page.get_by_role("progressbar")).to_be_visible()
+    script.tell("job", {**running, "status": "cancelled", "updated_at": ago(seconds=9), "as_of": ago()})
+
+    await expect(page.get_by_role("progressbar")).to_have_count(0)
+
+
+async def test_the_end_of_a_job_that_nobody_told_is_asked_for_until_it_is_known(
+    open_panel: OpenPanel, script: Script
+) -> None:
+    running = job("processing", progress=50)
+    script.put(running)
+    page = await open_panel()
+    await expect(page.get_by_role("progressbar")).to_be_visible()
+    await page.clock.install()
+    script.failing.add(running["id"])
+    script.tell("snapshot", {"jobs": [], "credits": None})
+    await waiting.until(lambda: script.asked("GET", f"/api/jobs/{running['id']}"), "it is asked for in vain")
+    script.failing.clear()
+    script.jobs[running["id"]] = {**running, "status": "completed", "updated_at": ago()}
+    await page.clock.run_for(6_000)
+
+    await expect(page.get_by_role("progressbar")).to_have_count(0)
 
 
 async def test_a_job_without_news_says_so(open_panel: OpenPanel, script: Script) -> None:

@@ -1,5 +1,6 @@
 // What the page knows of the jobs: rows by id, counts, credits. It is told by the API and by the stream, and tells its
-// listeners once a frame. The rule: what the server says last wins, and a row never moves under somebody's pointer.
+// listeners once a frame. The rule: the newer word on a job wins, whichever arrives last, and a row never moves under
+// somebody's pointer.
 
 import { query } from './api.js'
 import { heardAt } from './clock.js'
@@ -9,6 +10,7 @@ const PAGE = 50
 const COUNTS_MS = 1_500
 const SETTLE_MS = 2_500
 const MISSED_MAX = 20
+const AGAIN_MS = 5_000
 
 export class Jobs {
   rows = new Map()
@@ -180,6 +182,8 @@ export class Jobs {
       this.#heardJob(await this.#api.get(`/api/jobs/${job.id}`))
     } catch (error) {
       if (error.status === 404) this.#heardJob({ id: job.id, gone: true })
+      // Nobody else would tell: it has ended. Unless it is told after all, or signing out ends everything.
+      else if (error.status !== 401) setTimeout(() => this.rows.get(job.id) === job && this.#catchUp(job), AGAIN_MS)
     }
     this.changed()
   }
@@ -197,18 +201,20 @@ export class Jobs {
       this.#countSoon()
       return
     }
-    if (before && Date.parse(job.updated_at) < Date.parse(before.updated_at)) return // overtaken on the way
+    if (!this.#put(job)) return
     if (!before && window.scrollY > 160) this.fresh.add(job.id)
-    this.#put(job)
     if (before?.status !== job.status || before?.failed_items !== job.failed_items) this.#countSoon()
     this.#onChange(job, before)
   }
 
+  // False: it was overtaken on the way by what is known.
   #put(job) {
     if (job.as_of) heardAt(job.as_of)
+    if (isOlder(job, this.rows.get(job.id))) return false
     if (!this.#groups.has(job.id)) this.#groups.set(job.id, groupOf(job))
     else if (this.#groups.get(job.id) !== groupOf(job)) this.#settleSoon()
     this.rows.set(job.id, job)
+    return true
   }
 
   #countSoon() {
@@ -274,3 +280,8 @@ export class Jobs {
   }
 }
 
+// A change is dated by the begin of what made it, and two of them may end the other way round: then when it was read counts.
+function isOlder(job, known) {
+  if (!known || Date.parse(job.updated_at) >= Date.parse(known.updated_at)) return false
+  return !(Date.parse(job.as_of) > Date.parse(known.as_of))
+}
