@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.text.pipeline import identical, sent, translated
@@ -73,6 +73,7 @@ def test_anything_a_database_holds_comes_back_byte_for_byte(kind: str, content: 
 
 @pytest.mark.parametrize("kind", STRINGS)
 @given(content=HOSTILE)
+@example(content="%o0@0.A")
 def test_anything_a_database_holds_is_translated_or_refused(kind: str, content: str) -> None:
     done = translated(content, kind)
 

@@ -93,6 +93,19 @@ def test_what_a_program_or_a_browser_reads_is_protected(kept: str) -> None:
     assert protected.originals == (kept,)
 
 
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Ask %sales@example.org now", ("%s", "ales@example.org")),
+        ("Ask Ada.l@example.org now", ("Ada", ".l@example.org")),
+    ],
+)
+def test_an_address_is_kept_whatever_its_first_letters_are_taken_for(text: str, kept: tuple[str, str]) -> None:
+    protected = protect(Segment(text), ["Ada"])
+
+    assert (protected.text, protected.originals) == ("Ask ⟦0⟧⟦1⟧ now", kept)
+
+
 @pytest.mark.parametrize("text", ["100% sure", "a 50%discount", "5 < 6 and 7 > 3", "{not a placeholder}", "C# & D"])
 def test_plain_text_that_looks_alike_is_left_to_the_translator(text: str) -> None:
     assert protect(Segment(text)).originals == ()

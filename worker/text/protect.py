@@ -11,7 +11,7 @@ in an answer is ambiguous.
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -50,6 +50,7 @@ _URL = rf"[^{_NOT_IN_URL}]*[^{_NOT_IN_URL}.,;:!?'()\[\]*_~…»”’]"  # a sen
 _EMAIL = r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}"
 _URLS = rf"https?://{_URL}|www\.{_URL}|ftp://{_URL}|mailto:{_URL}"
 _ADDRESS = re.compile(f"{_URLS}|{_EMAIL}")
+_EMAILS = re.compile(_EMAIL)
 # Letters of scripts that put spaces between words; in others a term may stand directly beside a letter.
 _WORD = r"[0-9A-Za-z_\u00c0-\u024f\u0370-\u052f]"
 
@@ -218,7 +219,19 @@ def _spans(text: str, fixed: tuple[Span, ...], terms: tuple[Term, ...]) -> Seque
         spans.append((start, end))
         position = end
     spans += [found.span() for found in pattern.finditer(text, position)]
-    return spans
+    return list(_with_emails_behind(text, spans)) if has_at else spans
+
+
+def _with_emails_behind(text: str, spans: Sequence[Span]) -> Iterator[Span]:
+    """*spans*, and what is an address only once the span in front of it is none of its letters: `%sales@…`."""
+    position = 0
+    for start, end in (*spans, (len(text), len(text))):
+        if "@" in (between := text[position:start]):
+            for found in _EMAILS.finditer(between):
+                yield position + found.start(), position + found.end()
+        if start < end:
+            yield start, end
+        position = end
 
 
 @lru_cache(maxsize=256)
