@@ -67,6 +67,7 @@ HOSTILE = st.lists(
 
 @pytest.mark.parametrize("kind", STRINGS)
 @given(content=HOSTILE)
+@example(content="<P>A\r\r0")
 def test_anything_a_database_holds_comes_back_byte_for_byte(kind: str, content: str) -> None:
     assert identical(content, kind) == content
 

@@ -19,7 +19,7 @@ import pyromark
 
 from worker.text import html
 from worker.text.document import Document, Segment, Slot, Span
-from worker.text.markdown_lines import LINE_BREAK, Writer, without_blank_lines
+from worker.text.markdown_lines import BLANK_LINES, LINE_BREAK, Writer, without_blank_lines
 
 # Only with a key in its first line: a document may as well begin with a rule.
 _FRONT_MATTER = re.compile(
@@ -122,9 +122,11 @@ class _Reader:
     def _html(self, start: int, end: int) -> Iterator[Slot]:
         """The slots of an HTML block; none of one in a quote, whose marks would be read as text."""
         first, last = self._source.characters([start, end])
-        if not _QUOTED.search(self._source.content, first, last):
-            for slot in html.within(self._source.content, first, last, self._path):
-                slot.render = without_blank_lines(slot.render)
+        content = self._source.content
+        if not _QUOTED.search(content, first, last):
+            may_be_blank = BLANK_LINES.search(content, first, last)  # not every block ends at a blank line
+            for slot in html.within(content, first, last, self._path):
+                slot.render = slot.render if may_be_blank else without_blank_lines(slot.render)
                 yield slot
 
     def _heading(self, level: int, text: str) -> str:

@@ -16,7 +16,7 @@ from worker.text.document import Forms, Render
 LINE_BREAK = re.compile(r"(?:\r\n|\r|\n)[ \t>]*")
 
 _BREAK = re.compile(r"\r\n|\r|\n")
-_BLANK_LINES = re.compile(r"(?:[ \t]*(?:\r\n|\r|\n)){2,}")
+BLANK_LINES = re.compile(r"(?:[ \t]*(?:\r\n|\r|\n)){2,}")
 _BLOCK_START = re.compile(
     r"""\#{1,6}(?=\s|$) | > | [-+*](?=\s|$) | (\d{1,9})[.)](?=\s|$) | ``` | ~~~
       | (?:=+|-+|[*_]{3,})\s*$ | \[(?=.*\]:|[^\]]*$) | \|""",
@@ -64,7 +64,7 @@ def without_blank_lines(render: Render | None) -> Render:
 
     def write(translations: Sequence[str], forms: Forms) -> str:
         written = render(translations, forms) if render else translations[0]
-        return _BLANK_LINES.sub("\n", written) if "\n" in written or "\r" in written else written
+        return BLANK_LINES.sub("\n", written) if "\n" in written or "\r" in written else written
 
     return write
 
