@@ -66,8 +66,9 @@ $$;
 comment on function public.watch_translation_jobs(uuid[]) is 'Up to 1000 jobs with their items in one call.';
 
 -- One call a second for all listeners of a worker, so the answer is one value (a list would end at the API's thousandth
--- row) and says no more than an id of what did not change. The plan is held: each user and state is a few steps on one
--- index, and endings come from the index of all endings, of which a few seconds hold few.
+-- row) and says no more than an id of what did not change. What is asked for and has ended is told whatever its date: that is
+-- of when the call that ended it began, and such a call may wait for a lock longer than anybody looks back. The plan is held:
+-- each user and state is a few steps on one index, and endings come from the index of all endings, of which a few seconds hold few.
 create or replace function public.watch_translation_users(
   p_user_ids uuid[], p_job_ids uuid[] default null, p_changed_within_ms bigint default null) returns jsonb
 language plpgsql stable set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
@@ -90,10 +91,10 @@ begin
     with ended as materialized (select j.id, j.user_id from public.translation_jobs j where j.completed_at >= v_since)
     select array_agg(distinct id) into v_ids from (select unnest(v_ids) as id union all select e.id from ended e where e.user_id = any (v_users)) as found;
   end if;
-  select array_agg(j.id order by j.seq) filter (where p_changed_within_ms is null or j.updated_at >= v_since),
-         array_agg(j.id) filter (where j.updated_at < v_since)
+  select array_agg(j.id order by j.seq) filter (where not is_quiet), array_agg(j.id) filter (where is_quiet)
   into v_fresh, v_quiet
-  from unnest(v_ids) as found (id) join public.translation_jobs j on j.id = found.id;
+  from unnest(v_ids) as found (id) join public.translation_jobs j on j.id = found.id
+  cross join lateral (select coalesce(j.updated_at < v_since and j.completed_at is null, false) as is_quiet) as said;
   return jsonb_build_object(
     'as_of', translation_private.clock(),
     'jobs', coalesce((
@@ -108,7 +109,7 @@ begin
       from unnest(v_users) as u (id)), '{}'));
 end $$;
 comment on function public.watch_translation_users(uuid[], uuid[], bigint) is
-  'For a live stream: what up to 1000 users have unfinished (the newest 200 of each state) and what is named: {as_of, jobs, quiet: ids of those that did not change within the time, credits: {user: {balance, reserved}}}. With a time also jobs that ended within it.';
+  'For a live stream: what up to 1000 users have unfinished (the newest 200 of each state) and what is named: {as_of, jobs, quiet: ids of those that have not ended and did not change within the time, credits: {user: {balance, reserved}}}. With a time also jobs that ended within it.';
 
 create or replace function translation_private.job_type_names() returns text[]
 language sql stable security definer set search_path = ''

@@ -54,7 +54,19 @@ def test_an_ending_is_seen_for_as_long_as_is_asked(db: Database, create: Create,
     assert [job["id"] for job in watch(db, None, user, p_changed_within_ms=5000)["jobs"]] == [job_id]
     assert watch(db, None, user, p_changed_within_ms=3000)["jobs"] == []
     assert watch(db, None, user)["jobs"] == []
-    assert watch(db, None, user, p_job_ids=[job_id], p_changed_within_ms=3000)["quiet"] == [job_id]
+
+
+def test_the_end_of_a_job_that_is_asked_for_is_seen_whenever_it_was(
+    db: Database, create: Create, claim: Claim, user: str
+) -> None:
+    """What ends a job is dated when it begins, and may have to wait before it ends."""
+    ended, open_still = create("es")["id"], create("fr")["id"]
+    (job,) = claim()
+    db.rpc("record_translation_results", p_worker_id="w1", p_results=outcomes(job, "completed"))
+    db.forward("1 hour")
+    answer = watch(db, None, user, p_job_ids=[ended, open_still], p_changed_within_ms=3000)
+
+    assert ([job["id"] for job in answer["jobs"]], answer["quiet"]) == ([ended], [open_still])
 
 
 def test_a_deleted_job_is_in_no_answer(db: Database, create: Create, user: str) -> None:

@@ -32,6 +32,8 @@ STREAMS_OF_A_USER_MAX: Final = 20
 KEPT_SECONDS: Final = 60.0
 # A transaction may commit that long after the time it stamps.
 _OVERLAP_SECONDS: Final = 3.0
+# So much slower than the last one, a question may be read too late to reach back to where the last one was.
+_SUDDEN_SECONDS: Final = 1.0
 _BATCH: Final = 10
 
 Watch = Callable[[list[str], list[str], int], Awaitable[Mapping[str, Any]]]
@@ -73,6 +75,7 @@ class Hub:
         self._epoch = secrets.token_hex(4)
         self._number = 0
         self._listeners = 0
+        self._took_seconds = 0.0  # the last question, which the next may take to be read
         self._somebody = asyncio.Event()
         self._closed = False
 
@@ -160,7 +163,11 @@ class Hub:
         watched = {user_id: channel for user_id, channel in self._channels.items() if channel.listeners}
         jobs = [job for channel in watched.values() for job, (_, ended) in channel.known.items() if not ended]
         since = asked_at - min((channel.asked_at for channel in watched.values()), default=asked_at)
-        answer = await self._watch(list(watched), jobs, round((since + _OVERLAP_SECONDS) * 1000))
+        back_seconds = since + _OVERLAP_SECONDS + self._took_seconds
+        answer = await self._watch(list(watched), jobs, round(back_seconds * 1000))
+        took_seconds = self._clock.monotonic() - asked_at
+        is_sudden = took_seconds > self._took_seconds + _SUDDEN_SECONDS
+        self._took_seconds = took_seconds
         seen = set(answer["quiet"])
         for place, row in enumerate(answer["jobs"]):
             seen.add(row["id"])
@@ -171,7 +178,8 @@ class Hub:
         for user_id, channel in watched.items():
             self._tell_gone(channel, seen)
             self._tell_credits(channel, answer["credits"].get(user_id), answer["as_of"])
-            channel.asked_at = asked_at
+            if not is_sudden:
+                channel.asked_at = asked_at
 
     def _tell_job(self, channel: Channel, row: dict[str, Any]) -> None:
         as_of = row.pop("as_of")
