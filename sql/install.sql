@@ -2465,7 +2465,8 @@ begin
   select array_agg(j.id order by j.seq) filter (where not is_quiet), array_agg(j.id) filter (where is_quiet)
   into v_fresh, v_quiet
   from unnest(v_ids) as found (id) join public.translation_jobs j on j.id = found.id
-  cross join lateral (select coalesce(j.updated_at < v_since and j.completed_at is null, false) as is_quiet) as said;
+  cross join lateral (
+    select p_changed_within_ms is not null and j.updated_at < v_since and j.completed_at is null as is_quiet) as said;
   return jsonb_build_object(
     'as_of', translation_private.clock(),
     'jobs', coalesce((

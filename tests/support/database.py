@@ -74,6 +74,12 @@ class Database:
         rows = self.run(statement, *params)
         return next(iter(rows[0].values())) if rows else None
 
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What is run within is one transaction."""
+        with self._connection.transaction():
+            yield
+
     def user(self, credits: int = 0) -> str:
         """A new user, with *credits* on the balance."""
         user = str(uuid.uuid4())

@@ -33,6 +33,15 @@ async def opened(reader: EventReader) -> Any:
     return data
 
 
+def date(site: Site, job: str, ago: str) -> None:
+    """Let it be so long ago that *job* changed, and ended if it has."""
+    site.project.run(
+        """update public.translation_jobs set updated_at = now() - %s::interval,
+             completed_at = case when completed_at is not null then now() - %s::interval end where id = %s""",
+        *(ago, ago, job),
+    )
+
+
 async def test_a_users_stream_shows_what_is_there_what_comes_and_how_it_ends(site: Site, ada: User) -> None:
     old = ada.job("es")
     async with ada.stream() as live:
@@ -143,6 +152,33 @@ async def test_a_job_that_is_deleted_is_gone(site: Site, ada: User) -> None:
 
         assert await live.named("gone") == {"id": job}
         assert await alone.named("close") == {"reason": "gone"}
+
+
+async def test_a_job_that_has_long_been_quiet_is_told_when_it_is_gone(site: Site, ada: User) -> None:
+    job = ada.job("es")
+    date(site, job, "2 hours")
+    async with ada.stream() as live, ada.stream(f"/api/jobs/{job}/stream") as alone:
+        assert [one["id"] for one in (await opened(live))["jobs"]] == [job]
+        await opened(alone)
+        site.project.run("delete from public.translation_jobs where id = %s", job)
+
+        assert await live.named("gone") == {"id": job}
+        assert await alone.named("close") == {"reason": "gone"}
+
+
+async def test_an_end_is_told_that_is_dated_long_before_it_could_be_seen(site: Site, ada: User) -> None:
+    """What ends a job is dated when it begins, and may have to wait for a lock."""
+    job = ada.job("es")
+    date(site, job, "2 hours")
+    async with ada.stream() as live, ada.stream(f"/api/jobs/{job}/stream") as alone:
+        await opened(live)
+        await opened(alone)
+        with site.project.transaction():
+            site.project.run("select public.cancel_translation_job(%s)", job)
+            date(site, job, "1 hour")
+
+        assert (await live.named("job"))["status"] == "cancelled"
+        assert await alone.named("close") == {"reason": "finished", "status": "cancelled"}
 
 
 async def test_who_comes_back_is_told_what_was_missed(site: Site, ada: User) -> None:

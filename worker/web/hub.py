@@ -11,7 +11,7 @@ import contextlib
 import json
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -35,6 +35,8 @@ _OVERLAP_SECONDS: Final = 3.0
 # So much slower than the last one, a question may be read too late to reach back to where the last one was.
 _SUDDEN_SECONDS: Final = 1.0
 _BATCH: Final = 10
+
+_NOTHING_TOLD: Final = 0  # in the place of a fingerprint
 
 Watch = Callable[[list[str], list[str], int], Awaitable[Mapping[str, Any]]]
 """Users, jobs, and how far back in milliseconds: what `watch_translation_users` takes and answers."""
@@ -119,6 +121,12 @@ class Hub:
             self._listeners -= 1
             if not self._listeners:
                 self._somebody.clear()
+
+    def follow(self, user_id: str, job_ids: Iterable[str]) -> None:
+        """*user_id* was shown these unfinished jobs: tell what becomes of each, however long nothing does."""
+        known = self._channel(user_id).known
+        for job_id in job_ids:
+            known.setdefault(job_id, (_NOTHING_TOLD, False))
 
     def missed(self, user_id: str, last_event_id: str) -> list[Event] | None:
         """What the user was told since; None when nobody can say any more."""

@@ -107,6 +107,8 @@ class _Stream:
         self._credits = answer["credits"].get(self._caller.user_id, {"balance": 0, "reserved": 0})
         self._as_of = {name: job.as_of for name, job in self._snapshot.items()}
         self._as_of[_CREDITS] = datetime.fromisoformat(answer["as_of"])
+        unfinished = [name for name, job in self._snapshot.items() if job.status not in docs.ENDED]
+        self._hub.follow(self._caller.user_id, unfinished)
 
     async def run(self, response: web.StreamResponse, last_event_id: str | None) -> None:
         """Send until the job ends, the token expires, the server stops or the connection is gone."""
