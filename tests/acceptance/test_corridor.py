@@ -233,6 +233,36 @@ async def test_deaf_from_the_start_it_polls_and_does_every_job(project: Database
     assert {row["found_by"] for row in rows} == {"poll"}
 
 
+async def test_a_worker_that_takes_its_own_job_back_finishes_it(
+    project: Database, workers: Workers, server: Provider
+) -> None:
+    """Even if an answer about the lease that it lost comes after that."""
+    beat = "heartbeat_translation_worker"
+    user = project.user(credits=1000)
+    server.hold()
+    async with (
+        running_proxy(workers.url) as proxy,
+        workers.with_provider(server, SUPABASE_URL=proxy.url, LEASE_SECONDS="60") as worker,
+    ):
+        await worker.says("Job processor started")
+        identifier = create(project, user, "es")
+        await until(lambda: server.now == 1, "a call is under way")
+        proxy.hold(beat)
+        sent, answered = proxy.seen[beat], len(proxy.answers[beat])
+        await until(lambda: proxy.seen[beat] > sent, "a beat is on its way")
+        project.run("update public.translation_job_claims set lease_until = now()")
+        report = {"mode": "polling", "mode_ms": 0, "job_types": ["translation"]}
+        project.rpc(beat, p_worker_id="another", p_report=report)
+        await until(lambda: job(project, identifier)["deliveries"] == 2, "it is claimed again")
+        proxy.let(beat)
+        await until(lambda: len(proxy.answers[beat]) > answered, "the beat is answered")
+        server.release()
+        (row,) = await ended(project, identifier)
+
+    assert (row["status"], row["deliveries"], row["credits_consumed"]) == ("completed", 2, 10)
+    project.check_money()
+
+
 async def test_answers_lost_after_commit_double_nothing_and_leave_nothing_stuck(
     project: Database, workers: Workers
 ) -> None:
