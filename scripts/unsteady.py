@@ -22,6 +22,7 @@ from typing import Final
 _PR_SET_CHILD_SUBREAPER: Final = 36  # a server that detaches itself becomes our child, not that of init
 _BETWEEN_SECONDS: Final = (0.1, 2.0)
 _SHARE: Final = 0.4
+_END_SECONDS: Final = 10.0
 
 
 def main() -> int:
@@ -36,7 +37,7 @@ def main() -> int:
     try:
         standstills = _disturb(suite, random.Random(arguments.seed), arguments.longest)
     finally:
-        suite.terminate()
+        _end(suite)
     print(f"{standstills} standstills of up to {arguments.longest:g} s, seed {arguments.seed}")
     return suite.wait()
 
@@ -55,6 +56,14 @@ def _disturb(suite: subprocess.Popen[bytes], dice: random.Random, longest_second
                 _send(process, signal.SIGCONT)
         _bury(suite.pid)
     return standstills
+
+
+def _end(suite: subprocess.Popen[bytes]) -> None:
+    suite.terminate()
+    try:
+        suite.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        suite.kill()
 
 
 def _stop(processes: Sequence[int]) -> list[int]:

@@ -17,7 +17,7 @@ async def done(_: ItemContext) -> models.ItemResult:
 
 @asynccontextmanager
 async def herd(stack: Stack, number: int, **more: Any) -> AsyncIterator[Sequence[app.App]]:
-    """*number* workers that all hear, and know how many they are."""
+    """*number* workers that all hear, know how many they are, and have looked for what came before."""
     workers = [
         app.App(
             settings.load(
@@ -39,6 +39,7 @@ async def herd(stack: Stack, number: int, **more: Any) -> AsyncIterator[Sequence
             await until(lambda worker=worker: worker.listener.mode == "realtime", "it hears")  # type: ignore[misc]
             worker.heartbeat.soon()
         await until(lambda: all(knows(worker, number) for worker in workers), "they know how many they are")
+        await until(lambda: all(claims([worker]) >= 2 for worker in workers), "the first look and the catch-up of each")
         yield workers
     finally:
         for worker in workers:
