@@ -1,4 +1,4 @@
-"""How far back the question of the streams looks, on a clock of its own."""
+"""How far back the question of the streams looks, and what its answer is about, on a clock of its own."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.unit.fake_clock import FakeClock
+from worker.web.events import Listener
 from worker.web.hub import Hub
 
 ADA = "ada"
@@ -22,6 +23,7 @@ class Watched:
         """How long a question is on its way until it is read; its answer is there at once."""
         self.questions: list[tuple[float, float]] = []
         """From when to when each looked at what had changed."""
+        self.listener: Listener
 
     async def answer(self, _users: list[str], _jobs: list[str], within_ms: int) -> Mapping[str, Any]:
         if self.before_seconds:
@@ -34,7 +36,7 @@ class Watched:
 @pytest.fixture
 async def watched() -> AsyncIterator[Watched]:
     watched = Watched()
-    with watched.hub.listening(ADA, None):
+    with watched.hub.listening(ADA, None) as watched.listener:
         task = asyncio.create_task(watched.hub.run())
         yield watched
         task.cancel()
@@ -65,3 +67,17 @@ async def test_a_change_is_in_some_answer_however_long_a_question_takes(watched:
 
     assert len(watched.questions) > 6
     assert covers(watched.questions, commit_seconds=1.0)
+
+
+async def test_a_job_that_is_shown_while_a_question_is_on_its_way_is_not_gone(watched: Watched) -> None:
+    """The answer is of who was asked about: only the next one can miss it."""
+    await watched.clock.advance(0.5)
+    watched.before_seconds = 0.4
+    await watched.clock.advance(0.6)
+    watched.hub.follow(ADA, ["new"])
+    await watched.clock.advance(0.4)
+    told_at_first = watched.listener.take()
+    await watched.clock.advance(1)
+
+    assert told_at_first == []
+    assert [(event.name, event.job_id) for event in watched.listener.take()] == [("gone", "new")]

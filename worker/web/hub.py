@@ -176,7 +176,7 @@ class Hub:
         took_seconds = self._clock.monotonic() - asked_at
         is_sudden = took_seconds > self._took_seconds + _SUDDEN_SECONDS
         self._took_seconds = took_seconds
-        seen = set(answer["quiet"])
+        asked, seen = set(jobs), set(answer["quiet"])
         for place, row in enumerate(answer["jobs"]):
             seen.add(row["id"])
             if (channel := watched.get(row["user_id"])) is not None:
@@ -184,7 +184,7 @@ class Hub:
             if place % _BATCH == _BATCH - 1:
                 await asyncio.sleep(0)  # requests are answered in between
         for user_id, channel in watched.items():
-            self._tell_gone(channel, seen)
+            self._tell_gone(channel, seen, asked)
             self._tell_credits(channel, answer["credits"].get(user_id), answer["as_of"])
             if not is_sudden:
                 channel.asked_at = asked_at
@@ -204,9 +204,12 @@ class Hub:
             return
         self._tell(channel, "job", data, row["id"], row["status"], datetime.fromisoformat(as_of))
 
-    def _tell_gone(self, channel: Channel, seen: set[str]) -> None:
-        for job_id in [job_id for job_id in channel.known if job_id not in seen]:
-            _, ended = channel.known.pop(job_id)
+    def _tell_gone(self, channel: Channel, seen: set[str], asked: set[str]) -> None:
+        missing = [(job_id, ended) for job_id, (_, ended) in channel.known.items() if job_id not in seen]
+        for job_id, ended in missing:
+            if not ended and job_id not in asked:
+                continue  # it was shown meanwhile: the answer says nothing about it
+            del channel.known[job_id]
             if not ended:  # one that has ended is simply not asked for any more
                 self._tell(channel, "gone", encoded({"id": job_id}), job_id)
 
