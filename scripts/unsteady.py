@@ -14,10 +14,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import psutil  # type: ignore[import-untyped]
 
 _PR_SET_CHILD_SUBREAPER: Final = 36  # a server that detaches itself becomes our child, not that of init
 _BETWEEN_SECONDS: Final = (0.1, 2.0)
@@ -47,13 +48,15 @@ def _disturb(suite: subprocess.Popen[bytes], dice: random.Random, longest_second
     standstills = 0
     while suite.poll() is None:
         time.sleep(dice.uniform(*_BETWEEN_SECONDS))
-        stopped = _stop([process for process in _descendants(os.getpid()) if dice.random() < _SHARE])
-        standstills += bool(stopped)
+        stopped: list[Any] = []
         try:
+            stopped.extend(_stop(dice))
+            standstills += bool(stopped)
             time.sleep(dice.uniform(0.1, longest_seconds))
         finally:
             for process in stopped:
-                _send(process, signal.SIGCONT)
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
         _bury(suite.pid)
     return standstills
 
@@ -66,41 +69,21 @@ def _end(suite: subprocess.Popen[bytes]) -> None:
         suite.kill()
 
 
-def _stop(processes: Sequence[int]) -> list[int]:
-    """Those that were not standing still already: a test may have stopped them and rely on it."""
-    return [process for process in processes if _state(process) not in "TZ" and _send(process, signal.SIGSTOP)]
+def _stop(dice: random.Random) -> Iterator[Any]:
+    """Some, but none that stood still already: a test may have stopped it and rely on it."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if dice.random() < _SHARE and process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+                process.suspend()
+                yield process
 
 
 def _bury(suite: int) -> None:
     """Take note of the end of those that became our children, as init would."""
-    for process in _children(os.getpid()):
-        if process != suite and _state(process) == "Z":
-            os.waitpid(process, os.WNOHANG)
-
-
-def _children(process: int) -> Iterator[int]:
-    with suppress(OSError):
-        for task in Path(f"/proc/{process}/task").iterdir():
-            yield from map(int, (task / "children").read_text().split())
-
-
-def _descendants(process: int) -> Iterator[int]:
-    for child in _children(process):
-        yield child
-        yield from _descendants(child)
-
-
-def _state(process: int) -> str:
-    with suppress(OSError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0]
-    return "Z"
-
-
-def _send(process: int, number: signal.Signals) -> bool:
-    with suppress(ProcessLookupError):
-        os.kill(process, number)
-        return True
-    return False
+    for process in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if process.pid != suite and process.status() == psutil.STATUS_ZOMBIE:
+                os.waitpid(process.pid, os.WNOHANG)
 
 
 if __name__ == "__main__":
