@@ -445,21 +445,23 @@ def test_a_parent_that_completed_is_waited_for_even_where_somebody_repeated_a_pa
     assert (again["status"], edges(db, again)) == ("pending", [(parent["id"], None, "cancel")])
 
 
-def test_a_user_repeats_with_his_own_parents_only(db: Database, user: str, create: Create) -> None:
+def cancelled_after_two_users(db: Database, user: str, create: Create) -> tuple[Row, Row, Row]:
+    """A cancelled job of *user* that waited for one of the user and one of somebody else: it, and these two."""
     other = db.user(credits=100)
     mine, theirs = create("es"), create("fr", as_=other)
     enqueue: dict[str, Any] = {"p_job_type": "translation", "p_content": "Next", "p_items": ["fr"], "p_user_id": user}
     row = db.rpc("enqueue_translation_job", **enqueue, p_after=[mine["id"], theirs["id"]])
     cancel(db, row)
+    return row, mine, theirs
+
+
+def test_a_user_repeats_with_his_own_parents_only(db: Database, user: str, create: Create) -> None:
+    row, mine, _ = cancelled_after_two_users(db, user, create)
 
     assert edges(db, retry(db, row, user)) == [(mine["id"], None, "cancel")]
 
 
 def test_an_operator_repeats_with_all_parents(db: Database, user: str, create: Create) -> None:
-    other = db.user(credits=100)
-    mine, theirs = create("es"), create("fr", as_=other)
-    enqueue: dict[str, Any] = {"p_job_type": "translation", "p_content": "Next", "p_items": ["fr"], "p_user_id": user}
-    row = db.rpc("enqueue_translation_job", **enqueue, p_after=[mine["id"], theirs["id"]])
-    cancel(db, row)
+    row, mine, theirs = cancelled_after_two_users(db, user, create)
 
     assert {edge[0] for edge in edges(db, retry(db, row))} == {mine["id"], theirs["id"]}

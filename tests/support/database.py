@@ -22,9 +22,8 @@ SERVICE = "service_role"
 # The whole test clock: every function of the script reads the time through this one. A clock that was stopped still
 # tells a later transaction from an earlier one, by a microsecond each.
 TEST_CLOCK = """
-create table if not exists translation_private.test_clock (ahead interval not null);
-alter table translation_private.test_clock
-  add column if not exists stopped_at timestamptz, add column if not exists stopped_in xid8;
+create table if not exists translation_private.test_clock (
+  ahead interval not null, stopped_at timestamptz, stopped_in xid8);
 insert into translation_private.test_clock select '0' where not exists (select from translation_private.test_clock);
 grant select, update on translation_private.test_clock to service_role, authenticated;
 create or replace function translation_private.clock() returns timestamptz language sql stable set search_path = ''

@@ -5,6 +5,7 @@ import contextlib
 import json
 import socket
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +32,14 @@ async def opened(reader: EventReader) -> Any:
     name, data = await reader.next()
     assert name == "snapshot"
     return data
+
+
+@contextlib.asynccontextmanager
+async def shown(user: User, job: str) -> AsyncIterator[tuple[EventReader, EventReader]]:
+    """The stream of *user*, who has one job, and the job's own: both have shown it."""
+    async with user.stream() as live, user.stream(f"/api/jobs/{job}/stream") as alone:
+        assert [[one["id"] for one in (await opened(stream))["jobs"]] for stream in (live, alone)] == [[job], [job]]
+        yield live, alone
 
 
 def date(site: Site, job: str, ago: str) -> None:
@@ -143,9 +152,7 @@ async def test_nobody_listens_nothing_is_asked(site: Site, ada: User) -> None:
 
 async def test_a_job_that_is_deleted_is_gone(site: Site, ada: User) -> None:
     job = ada.job("es")
-    async with ada.stream() as live, ada.stream(f"/api/jobs/{job}/stream") as alone:
-        await opened(live)
-        await opened(alone)
+    async with shown(ada, job) as (live, alone):
         progress(site, claim(site.project), 40)
         await live.named("job")
         site.project.run("delete from public.translation_jobs where id = %s", job)
@@ -157,9 +164,7 @@ async def test_a_job_that_is_deleted_is_gone(site: Site, ada: User) -> None:
 async def test_a_job_that_has_long_been_quiet_is_told_when_it_is_gone(site: Site, ada: User) -> None:
     job = ada.job("es")
     date(site, job, "2 hours")
-    async with ada.stream() as live, ada.stream(f"/api/jobs/{job}/stream") as alone:
-        assert [one["id"] for one in (await opened(live))["jobs"]] == [job]
-        await opened(alone)
+    async with shown(ada, job) as (live, alone):
         site.project.run("delete from public.translation_jobs where id = %s", job)
 
         assert await live.named("gone") == {"id": job}
@@ -170,9 +175,7 @@ async def test_an_end_is_told_that_is_dated_long_before_it_could_be_seen(site: S
     """What ends a job is dated when it begins, and may have to wait for a lock."""
     job = ada.job("es")
     date(site, job, "2 hours")
-    async with ada.stream() as live, ada.stream(f"/api/jobs/{job}/stream") as alone:
-        await opened(live)
-        await opened(alone)
+    async with shown(ada, job) as (live, alone):
         with site.project.transaction():
             site.project.run("select public.cancel_translation_job(%s)", job)
             date(site, job, "1 hour")

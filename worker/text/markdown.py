@@ -124,9 +124,10 @@ class _Reader:
         first, last = self._source.characters([start, end])
         content = self._source.content
         if not _QUOTED.search(content, first, last):
-            may_be_blank = BLANK_LINES.search(content, first, last)  # not every block ends at a blank line
+            ends_at_a_blank_line = not BLANK_LINES.search(content, first, last)
             for slot in html.within(content, first, last, self._path):
-                slot.render = slot.render if may_be_blank else without_blank_lines(slot.render)
+                if ends_at_a_blank_line:
+                    slot.render = without_blank_lines(slot.render)
                 yield slot
 
     def _heading(self, level: int, text: str) -> str:
