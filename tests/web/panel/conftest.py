@@ -71,3 +71,5 @@ async def sign_in(page: Any, email: str = "ada@example.com", password: str = "co
     await page.get_by_label("Password").fill(password)
     await page.locator("form button.primary").click()
     await page.locator("header.site").wait_for()
+    # Only behind the first frame the page listens to keys, which a person would not have pressed by then.
+    await page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
