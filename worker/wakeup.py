@@ -61,6 +61,12 @@ class Bell:
         self._poll_due_at = 0.0
         self._ticks: set[int] = set()
         self._known: dict[str, None] = {}
+        self._is_waited_for = False
+
+    @property
+    def rests(self) -> bool:
+        """Whether every ring has been looked after, and no look is due later either."""
+        return self._is_waited_for and self._due_at() is None
 
     def ring(self, found_by: str, *, job_id: str | None = None, is_new: bool = False) -> None:
         """Ask for a look. *is_new*: *job_id* was just inserted, and did not come back."""
@@ -115,7 +121,9 @@ class Bell:
             if due_at is not None and due_at <= now:
                 return self._answer(now)
             self._changed.clear()
+            self._is_waited_for = True
             await self._clock.wait(self._changed, None if due_at is None else due_at - now)
+            self._is_waited_for = False
         return None
 
     def _is_old_news(self, found_by: str, job_id: str, is_new: bool) -> bool:

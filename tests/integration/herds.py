@@ -39,7 +39,7 @@ async def herd(stack: Stack, number: int, **more: Any) -> AsyncIterator[Sequence
             await until(lambda worker=worker: worker.listener.mode == "realtime", "it hears")  # type: ignore[misc]
             worker.heartbeat.soon()
         await until(lambda: all(knows(worker, number) for worker in workers), "they know how many they are")
-        await until(lambda: all(claims([worker]) >= 2 for worker in workers), "the first look and the catch-up of each")
+        await until(lambda: at_rest(workers), "each has looked for what came before it heard")
         yield workers
     finally:
         for worker in workers:
@@ -51,6 +51,11 @@ async def herd(stack: Stack, number: int, **more: Any) -> AsyncIterator[Sequence
 
 def knows(worker: app.App, number: int) -> bool:
     return worker.workers == number and set(worker.listener.roads) == {"changes", "broadcast"}
+
+
+def at_rest(workers: Sequence[app.App]) -> bool:
+    """Whether none of them looks for work, or has a reason to."""
+    return all(worker.crew.bell.rests for worker in workers)
 
 
 def claims(workers: Sequence[app.App]) -> int:

@@ -248,6 +248,30 @@ async def test_equal_timers_stay_one_look_when_looks_are_spread(
     assert listener.heard[0][0] == pytest.approx(2.2, abs=0.051)
 
 
+async def test_it_rests_once_a_ring_is_looked_after_and_no_look_is_to_come(
+    bell: Bell, clock: FakeClock, listener: Listener
+) -> None:
+    await clock.advance(0)
+    rests = [bell.rests]
+    bell.ring("catch_up")
+    rests.append(bell.rests)
+    await clock.advance(0)
+    rests.append(bell.rests)
+    bell.ring_in(1.0)
+    rests.append(bell.rests)
+    await clock.advance(2.0)
+    rests.append(bell.rests)
+
+    assert rests == [True, False, True, False, True]
+
+
+async def test_it_does_not_rest_while_its_claimer_is_away(bell: Bell) -> None:
+    bell.ring("catch_up")
+    await bell.wait()
+
+    assert not bell.rests
+
+
 async def test_closing_lets_everybody_go(bell: Bell, clock: FakeClock, listener: Listener) -> None:
     bell.close()
     await clock.settle()
