@@ -63,16 +63,18 @@ class Client(AsyncRealtimeClient):
     async def shut(self) -> None:
         """Close the socket within 2 s, and end what the client would leave behind: timers and tasks."""
         socket, tasks, channels = self._ws_connection, self.tasks, self.get_channels()
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await self.close()
-        if socket is not None:
-            socket.transport.abort()  # a peer that is gone would keep it open for ten seconds more
-        for channel in channels:
-            tasks += _abandoned(channel)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self.close()
+        finally:  # cancelled meanwhile, too
+            if socket is not None:
+                socket.transport.abort()  # a peer that is gone would keep it open for ten seconds more
+            for channel in channels:
+                tasks += _abandoned(channel)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _abandoned(channel: AsyncRealtimeChannel) -> list["asyncio.Task[Any]"]:

@@ -96,7 +96,8 @@ async def hearing(stack: Stack, **settings: Any) -> AsyncIterator[Heard]:
         await asyncio.gather(task, return_exceptions=True)
         await heard.store.close()
     left = {t for t in asyncio.all_tasks() - before if "devstack" not in str(t.get_coro()) and "aiohttp" not in repr(t)}
-    assert [t for t in left if not t.done() and "realtime" in repr(t)] == []
+    under_way = [t for t in left if not t.done() and "realtime" in repr(t)]
+    assert under_way == [], under_way
 
 
 def insert(stack: Stack) -> str:

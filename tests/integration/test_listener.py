@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.hearing import Heard, hearing, insert
 from tests.support.waiting import until
+from worker import link
 from worker.devstack.stack import Stack
 from worker.rpc_direct import DirectRpc
 
@@ -262,6 +263,22 @@ async def test_a_listen_task_that_dies_ends_the_session(stack: Stack) -> None:
         await heard.realtime()
 
     assert "socket closed" in heard.counters.sessions
+
+
+async def test_a_listener_that_is_cancelled_while_a_socket_closes_leaves_nothing_behind(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing = asyncio.Event()
+
+    async def never_closed(_: link.Client) -> None:
+        closing.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(link.Client, "close", never_closed)
+    async with hearing(stack) as heard:
+        await heard.realtime()
+        stack.realtime.push_to_all("phx_error", {})
+        await closing.wait()
 
 
 async def test_a_callback_that_raises_ends_the_session_and_not_the_listener(
