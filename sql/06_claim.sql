@@ -77,15 +77,18 @@ comment on function translation_private.claimed(text, uuid, timestamptz, jsonb) 
 -- claimed since, and every claim would walk through all of it again. A floor lets it begin behind: the turn of a lane
 -- (type and priority) below which nothing waits. It is state of the caller: it comes with a claim, goes back with the
 -- next, and only makes that one cheaper. What keeps it safe, so that a user's jobs still start in order:
---   a turn that was reached is only a candidate. It becomes a floor when a claim without floors, begun after all
---   transactions of that time had ended, reaches it again: a create may stamp a turn now and commit it late;
---   a claim that comes back short looks again without floors, and so does every first claim after a second;
+--   a turn that was reached is only a candidate. It becomes a floor when a later claim reaches it that began after all
+--   transactions had ended which were in progress when its claim was known to have committed: a create may stamp a turn
+--   now and commit it late, and what is given back goes beside jobs that an open claim has taken already;
+--   a claim that comes back short looks again without floors, and so does every first claim after a second or, where
+--   such a look takes long, after twenty times as long;
 --   a job below its floor all the same (somebody moved it by hand) ends the floor of that lane when it is found.
-create or replace function translation_private.next_floor(p_floor jsonb, p_reached jsonb, p_all_seen_to xid8, p_now timestamptz)
+drop function if exists translation_private.next_floor(jsonb, jsonb, xid8, timestamptz);  -- before p_until
+create or replace function translation_private.next_floor(p_floor jsonb, p_reached jsonb, p_all_seen_to xid8, p_until timestamptz)
 returns jsonb language plpgsql set search_path = ''
 as $$
 declare
-  v_proven boolean := coalesce((p_floor ->> 'seen')::xid8 <= p_all_seen_to, true);
+  v_proven boolean := p_floor is null or coalesce((p_floor ->> 'seen')::xid8 <= p_all_seen_to, false);
   v_safe jsonb := coalesce(p_floor -> 'safe', '{}');
   v_next jsonb := coalesce(p_floor -> 'next', '{}');
   v_lane text;
@@ -106,11 +109,12 @@ begin
       v_next := jsonb_set(v_next, array[v_lane], to_jsonb(v_most));
     end if;
   end loop;
-  return jsonb_build_object('safe', v_safe, 'next', v_next, 'until', p_now + interval '1 second',
-    'seen', case when v_proven then pg_snapshot_xmax(pg_current_snapshot())::text else p_floor ->> 'seen' end);
+  -- The candidates of this claim get theirs from the next one: whoever hands them back has seen this one commit.
+  return jsonb_build_object('safe', v_safe, 'next', v_next, 'until', p_until,
+    'seen', case when not v_proven then coalesce(p_floor ->> 'seen', pg_snapshot_xmax(pg_current_snapshot())::text) end);
 end $$;
 comment on function translation_private.next_floor(jsonb, jsonb, xid8, timestamptz) is
-  'What a claim without floors has learned: {safe, next: {"type priority": turn}, seen: transactions that may still add below next, until}.';
+  'What a claim has learned: {safe, next: {"type priority": turn}, seen: below it are the transactions that may still add below next, until: the floors are not to be trusted from then on}.';
 
 -- The first p_limit waiting jobs, locked: priority by priority, within one the types by turn. The heads of each type
 -- tell how many to take of which; then those are locked, type by type. Locking while looking would lock p_limit rows
@@ -178,9 +182,10 @@ declare
   v_all_seen_to xid8 := pg_snapshot_xmin(pg_current_snapshot());
   v_limit int := least(greatest(coalesce(p_limit, 0), 0), 500);
   v_lease interval := translation_private.lease_of(coalesce(p_lease_ms, 30000));
+  v_began_at timestamptz;
   v_found_by text := case when p_found_by in ('changes', 'broadcast', 'catch_up', 'timer', 'poll') then p_found_by else 'poll' end;
-  v_safe jsonb := case when (p_floor ->> 'until')::timestamptz > v_now then nullif(p_floor -> 'safe', '{}') end;
-  v_floor jsonb := p_floor;
+  v_until timestamptz := (p_floor ->> 'until')::timestamptz;
+  v_safe jsonb := case when v_until > v_now then nullif(p_floor -> 'safe', '{}') end;
   v_room jsonb := (select jsonb_object_agg(t.key, (t.value ->> 'limit')::int) from jsonb_each(p_terms) as t where t.value ? 'limit');
   v_places tid[];
   v_reached jsonb;
@@ -199,6 +204,7 @@ begin
     perform translation_private.announce('ready', null, 0, 1);
   end if;
 
+  v_began_at := clock_timestamp();
   loop
     with picked as materialized (
       select * from translation_private.pick(p_job_types, v_limit, v_safe, v_room)
@@ -234,9 +240,11 @@ begin
   perform setval('translation_private.served_turn', v_turn)
   where v_turn > (select last_value from translation_private.served_turn);
   if v_safe is null then
-    v_floor := translation_private.next_floor(p_floor, v_reached, v_all_seen_to, v_now);
+    -- A second, and more if the look took long: of a worker's time it takes a twentieth at most.
+    v_until := v_now + least(greatest(interval '1 second', 20 * (clock_timestamp() - v_began_at)), interval '30 seconds');
   end if;
-  return query select * from translation_private.claimed(p_worker_id, p_claim_id, v_now, v_floor);
+  return query select * from translation_private.claimed(
+    p_worker_id, p_claim_id, v_now, translation_private.next_floor(p_floor, v_reached, v_all_seen_to, v_until));
 end $$;
 comment on function public.claim_translation_jobs(text, int, int, text[], uuid, text, jsonb, jsonb) is
   'Takes up to p_limit jobs, the fairest first, each with a fresh token. The same p_claim_id again returns what the first call took and still holds. p_floor: what the first job of the last answer said under floor, or null. p_terms: {"type": {"limit": at most so many of it, "lease_ms": a lease of its own}}, both optional.';
