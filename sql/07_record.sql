@@ -40,7 +40,8 @@ end $$;
 comment on function translation_private.lock_jobs(uuid[]) is 'Locks jobs and whatever waits for them, by id: the first lock of every call that ends something.';
 
 -- Progress: the job row at most once a second (the worker sees to that), HOT; chunk counts on the items.
--- A row that somebody else has locked is skipped: progress is never worth waiting for.
+-- A row that somebody else has locked is skipped: progress is never worth waiting for. Offset 0: the claims are asked entry
+-- by entry, because a planner that believes they are few would go through all of them for each.
 create or replace function translation_private.write_progress(p_worker_id text, p_entries jsonb, p_now timestamptz) returns void
 language plpgsql set search_path = ''
 as $$
@@ -51,7 +52,9 @@ begin
     select j.id from public.translation_jobs j
     where j.id in (
       select e.job_id from jsonb_to_recordset(p_entries) as e (job_id uuid, token bigint, item text)
-      join public.translation_job_claims c on c.job_id = e.job_id and c.token = e.token and c.worker_id = p_worker_id
+      cross join lateral (
+        select from public.translation_job_claims h
+        where h.job_id = e.job_id and h.token = e.token and h.worker_id = p_worker_id offset 0) as held
       where e.item is null)
     order by j.id for no key update skip locked) as j;
   if v_ids is null then
@@ -66,13 +69,17 @@ begin
       progress_message = left(e.message, 200),
       eta_at = p_now + case when e.eta_ms is not null then make_interval(secs => least(e.eta_ms, 604800000) / 1000.0) end, updated_at = p_now
   from jsonb_to_recordset(p_entries) as e (job_id uuid, token bigint, item text, progress int, message text, eta_ms bigint)
-  join public.translation_job_claims c on c.job_id = e.job_id and c.token = e.token and c.worker_id = p_worker_id
+  cross join lateral (
+    select from public.translation_job_claims h
+    where h.job_id = e.job_id and h.token = e.token and h.worker_id = p_worker_id offset 0) as held
   where j.id = e.job_id and j.id = any (v_ids) and e.item is null;
   with counted as (
     select e.job_id, e.token, i.item, i.chunks_done, i.chunks_total, case when i.progress is not null then least(greatest(i.progress, 0), 99) end as progress,
       p_now + case when i.eta_ms is not null then make_interval(secs => least(i.eta_ms, 604800000) / 1000.0) end as eta_at
     from jsonb_to_recordset(p_entries) as e (job_id uuid, token bigint, item text, items jsonb)
-    join public.translation_job_claims c on c.job_id = e.job_id and c.token = e.token and c.worker_id = p_worker_id
+    cross join lateral (
+      select from public.translation_job_claims h
+      where h.job_id = e.job_id and h.token = e.token and h.worker_id = p_worker_id offset 0) as held
     cross join lateral jsonb_to_recordset(coalesce(e.items, '[]')) as i (item text, chunks_done int, chunks_total int, progress int, eta_ms bigint)
     where e.item is null and e.job_id = any (v_ids)
   ), moved as (

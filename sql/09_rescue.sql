@@ -102,10 +102,13 @@ begin
 
   -- What may wait for a lock comes first, while we hold none that another call waits for: the rescue. Leases
   -- of this very report are spared: late is not lost as long as nobody else has taken the job.
+  -- Offset 0, here and below: lease by lease. A planner that believes the claims are few would go through all of them
+  -- for each lease.
   v_rescued := translation_private.rescue(20, array(
-    select c.job_id from public.translation_job_claims c
-    join jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint) on l.job_id = c.job_id and l.token = c.token
-    where c.worker_id = p_worker_id), v_now);
+    select l.job_id from jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint)
+    cross join lateral (
+      select from public.translation_job_claims c
+      where c.job_id = l.job_id and c.token = l.token and c.worker_id = p_worker_id offset 0) as held), v_now);
   v_promoted := translation_private.promote(v_types, 100, v_now);
   if v_promoted > 0 then
     perform translation_private.announce('ready', null, 0, v_promoted);
@@ -117,17 +120,17 @@ begin
   end if;
   update public.translation_job_claims c set lease_until = v_now + coalesce(translation_private.lease_of(mine.lease_ms), v_lease)
   from (
-    select held.job_id, l.lease_ms from public.translation_job_claims held
-    join jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint, lease_ms int) on l.job_id = held.job_id and l.token = held.token
-    where held.worker_id = p_worker_id
-    order by held.job_id for no key update of held skip locked) as mine
+    select held.job_id, l.lease_ms from jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint, lease_ms int)
+    cross join lateral (
+      select h.job_id from public.translation_job_claims h
+      where h.job_id = l.job_id and h.token = l.token and h.worker_id = p_worker_id for no key update skip locked) as held) as mine
   where c.job_id = mine.job_id;
   select jsonb_agg(jsonb_build_object('job_id', l.job_id, 'cancelled', coalesce(j.status = 'cancelled', false))) into v_gone
   from jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint)
   left join public.translation_jobs j on j.id = l.job_id
   where not exists (
     select from public.translation_job_claims c
-    where c.job_id = l.job_id and c.token = l.token and c.worker_id = p_worker_id);
+    where c.job_id = l.job_id and c.token = l.token and c.worker_id = p_worker_id offset 0);
 
   if p_report ->> 'probe' = 'true' then
     perform translation_private.broadcast('beat', jsonb_build_object('worker_id', p_worker_id));

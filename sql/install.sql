@@ -1626,7 +1626,8 @@ end $$;
 comment on function translation_private.lock_jobs(uuid[]) is 'Locks jobs and whatever waits for them, by id: the first lock of every call that ends something.';
 
 -- Progress: the job row at most once a second (the worker sees to that), HOT; chunk counts on the items.
--- A row that somebody else has locked is skipped: progress is never worth waiting for.
+-- A row that somebody else has locked is skipped: progress is never worth waiting for. Offset 0: the claims are asked entry
+-- by entry, because a planner that believes they are few would go through all of them for each.
 create or replace function translation_private.write_progress(p_worker_id text, p_entries jsonb, p_now timestamptz) returns void
 language plpgsql set search_path = ''
 as $$
@@ -1637,7 +1638,9 @@ begin
     select j.id from public.translation_jobs j
     where j.id in (
       select e.job_id from jsonb_to_recordset(p_entries) as e (job_id uuid, token bigint, item text)
-      join public.translation_job_claims c on c.job_id = e.job_id and c.token = e.token and c.worker_id = p_worker_id
+      cross join lateral (
+        select from public.translation_job_claims h
+        where h.job_id = e.job_id and h.token = e.token and h.worker_id = p_worker_id offset 0) as held
       where e.item is null)
     order by j.id for no key update skip locked) as j;
   if v_ids is null then
@@ -1652,13 +1655,17 @@ begin
       progress_message = left(e.message, 200),
       eta_at = p_now + case when e.eta_ms is not null then make_interval(secs => least(e.eta_ms, 604800000) / 1000.0) end, updated_at = p_now
   from jsonb_to_recordset(p_entries) as e (job_id uuid, token bigint, item text, progress int, message text, eta_ms bigint)
-  join public.translation_job_claims c on c.job_id = e.job_id and c.token = e.token and c.worker_id = p_worker_id
+  cross join lateral (
+    select from public.translation_job_claims h
+    where h.job_id = e.job_id and h.token = e.token and h.worker_id = p_worker_id offset 0) as held
   where j.id = e.job_id and j.id = any (v_ids) and e.item is null;
   with counted as (
     select e.job_id, e.token, i.item, i.chunks_done, i.chunks_total, case when i.progress is not null then least(greatest(i.progress, 0), 99) end as progress,
       p_now + case when i.eta_ms is not null then make_interval(secs => least(i.eta_ms, 604800000) / 1000.0) end as eta_at
     from jsonb_to_recordset(p_entries) as e (job_id uuid, token bigint, item text, items jsonb)
-    join public.translation_job_claims c on c.job_id = e.job_id and c.token = e.token and c.worker_id = p_worker_id
+    cross join lateral (
+      select from public.translation_job_claims h
+      where h.job_id = e.job_id and h.token = e.token and h.worker_id = p_worker_id offset 0) as held
     cross join lateral jsonb_to_recordset(coalesce(e.items, '[]')) as i (item text, chunks_done int, chunks_total int, progress int, eta_ms bigint)
     where e.item is null and e.job_id = any (v_ids)
   ), moved as (
@@ -2208,10 +2215,13 @@ begin
 
   -- What may wait for a lock comes first, while we hold none that another call waits for: the rescue. Leases
   -- of this very report are spared: late is not lost as long as nobody else has taken the job.
+  -- Offset 0, here and below: lease by lease. A planner that believes the claims are few would go through all of them
+  -- for each lease.
   v_rescued := translation_private.rescue(20, array(
-    select c.job_id from public.translation_job_claims c
-    join jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint) on l.job_id = c.job_id and l.token = c.token
-    where c.worker_id = p_worker_id), v_now);
+    select l.job_id from jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint)
+    cross join lateral (
+      select from public.translation_job_claims c
+      where c.job_id = l.job_id and c.token = l.token and c.worker_id = p_worker_id offset 0) as held), v_now);
   v_promoted := translation_private.promote(v_types, 100, v_now);
   if v_promoted > 0 then
     perform translation_private.announce('ready', null, 0, v_promoted);
@@ -2223,17 +2233,17 @@ begin
   end if;
   update public.translation_job_claims c set lease_until = v_now + coalesce(translation_private.lease_of(mine.lease_ms), v_lease)
   from (
-    select held.job_id, l.lease_ms from public.translation_job_claims held
-    join jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint, lease_ms int) on l.job_id = held.job_id and l.token = held.token
-    where held.worker_id = p_worker_id
-    order by held.job_id for no key update of held skip locked) as mine
+    select held.job_id, l.lease_ms from jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint, lease_ms int)
+    cross join lateral (
+      select h.job_id from public.translation_job_claims h
+      where h.job_id = l.job_id and h.token = l.token and h.worker_id = p_worker_id for no key update skip locked) as held) as mine
   where c.job_id = mine.job_id;
   select jsonb_agg(jsonb_build_object('job_id', l.job_id, 'cancelled', coalesce(j.status = 'cancelled', false))) into v_gone
   from jsonb_to_recordset(v_leases) as l (job_id uuid, token bigint)
   left join public.translation_jobs j on j.id = l.job_id
   where not exists (
     select from public.translation_job_claims c
-    where c.job_id = l.job_id and c.token = l.token and c.worker_id = p_worker_id);
+    where c.job_id = l.job_id and c.token = l.token and c.worker_id = p_worker_id offset 0);
 
   if p_report ->> 'probe' = 'true' then
     perform translation_private.broadcast('beat', jsonb_build_object('worker_id', p_worker_id));

@@ -320,3 +320,19 @@ def test_a_worker_hears_its_own_beat_if_it_asks_for_it(db: Database, sent: Sent)
     beat(db, probe=True)
 
     assert sent("beat") == [{"worker_id": "w1"}]
+
+
+# The operators' numbers
+
+
+def test_a_beat_counts_what_has_ended_some_seconds_ago(
+    db: Database, create: Create, claim: Claim, record: Record
+) -> None:
+    create("es")
+    record(outcomes(claim()[0], "completed"))
+    ended_at = db.value("select completed_at from public.translation_jobs")
+    for seconds in (9, 1):
+        db.forward(f"{seconds} seconds")
+        beat(db)
+        counted = db.value("select until >= %s from translation_private.rolled_up", ended_at)
+        assert counted is (seconds == 1)

@@ -127,12 +127,6 @@ def claim(crowd: Crowd, count: int = BATCH, job_type: str = "translation") -> Na
     return "claim_translation_jobs", name | {"p_limit": count, "p_job_types": [job_type]}
 
 
-def claim_after_another(crowd: Crowd) -> Named:
-    """The one before clears the head of the queue of what others have left there."""
-    crowd.claimed()
-    return claim(crowd)
-
-
 def claim_of_a_rare_type(crowd: Crowd) -> Named:
     return claim(crowd, BATCH, "chore")
 
@@ -159,15 +153,10 @@ def heartbeat(crowd: Crowd) -> Named:
 
 
 def heartbeat_that_promotes(crowd: Crowd) -> Named:
-    """The one before clears the end of this user's queue of what others have left there."""
-    beat: Named = ("heartbeat_translation_worker", {"p_worker_id": "w1", "p_report": {"job_types": ["translation"]}})
-    for count in (1, BATCH):
-        for _ in range(count):
-            crowd.created(p_run_at=crowd.db.value("select translation_private.clock() + interval '1 minute'"))
-        crowd.db.forward("61 seconds")
-        if count < BATCH:
-            crowd.call(beat[0], None, **beat[1])
-    return beat
+    for _ in range(BATCH):
+        crowd.created(p_run_at=crowd.db.value("select translation_private.clock() + interval '1 minute'"))
+    crowd.db.forward("61 seconds")
+    return "heartbeat_translation_worker", {"p_worker_id": "w1", "p_report": {"job_types": ["translation"]}}
 
 
 def rescue(crowd: Crowd) -> Named:
@@ -224,7 +213,7 @@ def credit(crowd: Crowd) -> Named:
 
 
 Prepare = Callable[[Crowd], Named]
-WORKER: list[Prepare] = [claim_after_another, claim_of_a_rare_type, record, record_to_be_tried_again, release]
+WORKER: list[Prepare] = [claim, claim_of_a_rare_type, record, record_to_be_tried_again, release]
 BEAT: list[Prepare] = [heartbeat, heartbeat_that_promotes, rescue]
 USER: list[Prepare] = [create, create_again, cancel, retry, page, page_of_one_state, page_of_one_type, credit]
 OWNER: list[Prepare] = [create_again_for_nobody, page]
@@ -309,9 +298,15 @@ def make_every_call(crowd: Crowd) -> None:
 
 @pytest.mark.parametrize(("who", "prepare"), CASES, ids=lambda value: getattr(value, "__name__", value))
 def test_a_call_reads_only_what_it_works_on(crowd: Crowd, who: str, prepare: Prepare) -> None:
+    as_ = crowd.user if who == "user" else None
+    # The first two clear what was left dead on their way before, and show the session how high each index is by now:
+    # where there are no statistics it may decide by that, and one call in its life may walk along another index.
+    for _ in range(2):
+        function, arguments = prepare(crowd)
+        crowd.call(function, as_, **arguments)
     function, arguments = prepare(crowd)
 
-    counts = crowd.count(function, crowd.user if who == "user" else None, **arguments)
+    counts = crowd.count(function, as_, **arguments)
 
     assert counts
     most = (PER_PLACE if function == "list_translation_jobs" else PER_JOB) * BATCH
@@ -340,7 +335,8 @@ def test_a_statement_reads_four_rows_at_most_for_each_it_works_on(crowd: Crowd, 
     statement = (
         ALONE_CASES[name].replace("$CLAIM", f"'{arguments['p_claim_id']}'").replace("$JOBS", f"array[{ids}]::uuid[]")
     )
-    crowd.db.run("vacuum public.translation_jobs")  # what the cases before left dead is not this statement's
+    # What the cases before left dead is not this statement's; a vacuum lets a little of it lie in the indexes.
+    crowd.db.run("vacuum (index_cleanup on) public.translation_jobs")
 
     counts = crowd.count("alone", None, p_statement=f"select count(*) from {statement}")
 
@@ -350,7 +346,8 @@ def test_a_statement_reads_four_rows_at_most_for_each_it_works_on(crowd: Crowd, 
 
 
 def test_a_claim_looks_at_the_head_of_the_queue_only(crowd: Crowd) -> None:
-    function, arguments = claim_after_another(crowd)
+    crowd.claimed()  # clears the head of the queue of what was left dead there before
+    function, arguments = claim(crowd)
 
     counts = crowd.count(function, None, **arguments)
 
@@ -359,6 +356,7 @@ def test_a_claim_looks_at_the_head_of_the_queue_only(crowd: Crowd) -> None:
 
 def test_a_renewal_of_leases_writes_no_job_and_no_item(crowd: Crowd) -> None:
     report = {"job_types": ["translation"], "leases": leases(crowd.claimed()), "lease_ms": 3_600_000}
+    crowd.call("heartbeat_translation_worker", None, p_worker_id="w1", p_report=report)  # the first adds the worker
 
     counts = crowd.count("heartbeat_translation_worker", None, p_worker_id="w1", p_report=report)
 
@@ -366,6 +364,23 @@ def test_a_renewal_of_leases_writes_no_job_and_no_item(crowd: Crowd) -> None:
         "translation_workers",
         "translation_job_claims",
     }
+
+
+def test_a_heartbeat_is_no_dearer_because_its_worker_holds_more(crowd: Crowd) -> None:
+    """Only the statement that renews may go through the claims, once for each lease."""
+
+    def beat() -> dict[str, Row]:
+        function, arguments = heartbeat(crowd)
+        return crowd.count(function, None, **arguments)
+
+    beat()
+    few = beat()
+    crowd.claimed(BATCH * 4)
+    many = beat()
+
+    assert many["translation_job_items"] == few["translation_job_items"]
+    more = BATCH * (BATCH * 5)  # the leases, and how many claims there are more
+    assert many["translation_job_claims"]["rows"] <= few["translation_job_claims"]["rows"] + 2 * more
 
 
 def test_progress_stays_on_its_page(crowd: Crowd) -> None:
