@@ -15,11 +15,10 @@ from typing import Any, Final, Self
 
 import psycopg
 import pytest
-from psycopg import sql
 from psycopg.rows import dict_row
 
 from scripts import sessions
-from scripts.mutation import in_sql
+from scripts.mutation import copies, in_sql
 from scripts.mutation.mutants import ROOT, SQL_FILES, SQL_TEST_LEFT_OUT, SQL_TESTS, Mutant
 from scripts.mutation.rounds import NoMutant, Workbench
 from scripts.mutation.warm import Warm, make_ready
@@ -77,7 +76,7 @@ class _Borrowed(postgres.Cluster):
             self.warm.take()
             return
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            _copy(connection, name, self.source if template in (None, _TEMPLATE) else str(template))
+            copies.copy(connection, name, self.source if template in (None, _TEMPLATE) else str(template))
         if self.statement:
             with psycopg.connect(self.url("postgres", name), autocommit=True) as connection:
                 connection.execute(self.statement.encode())
@@ -91,7 +90,7 @@ class _Borrowed(postgres.Cluster):
             _Borrowed.taken_as = None
         elif self.counted is not None:
             with psycopg.connect(self.url(), autocommit=True) as connection:
-                _drop(connection, name)
+                copies.drop(connection, name)
 
 
 _SOURCES: Final = """
@@ -138,15 +137,6 @@ class _Counted:
             counts = Counter({function: int(calls) for function, calls in rows.fetchall()})
         self.called |= set(counts - self._counts[url])
         self._counts[url] = counts
-
-
-def _copy(connection: psycopg.Connection[Any], name: str, source: str) -> None:
-    statement = "create database {} template {} owner postgres strategy file_copy"
-    connection.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(source)))
-
-
-def _drop(connection: psycopg.Connection[Any], name: str) -> None:
-    connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 
 class _Database(database.Database):
@@ -232,7 +222,7 @@ class Bench(Workbench):
             for script in (install, self._conftest.EXAMPLE, self._conftest.CHORE, self._conftest.TEST_CLOCK):
                 await platform.apply_sql(self._cluster, name, script)
 
-        _drop(self._admin, name)
+        copies.drop(self._admin, name)
         asyncio.run(make())
         make_ready(self._cluster.url(database=name))
 
@@ -258,7 +248,7 @@ class Bench(Workbench):
 
     def _drop_leftovers(self) -> None:
         for name in _databases(self._admin):
-            _drop(self._admin, name)
+            copies.drop(self._admin, name)
 
     def change(self, mutant: Mutant) -> None:
         self._borrow()

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import pq
 from psycopg.rows import dict_row
 
+from scripts.mutation import copies
 from tests.support.database import Row
 from worker.devstack.postgres import Cluster
 
@@ -75,10 +76,8 @@ class Warm:
         self.name = mark.name
         self.url = cluster.url("postgres", self.name)
         with psycopg.connect(cluster.url(), autocommit=True) as connection:
-            connection.execute(f"drop database if exists {self.name} with (force)".encode())
-            connection.execute(
-                f"create database {self.name} template {source} owner postgres strategy file_copy".encode()
-            )
+            copies.drop(connection, self.name)
+            copies.copy(connection, self.name, source)
         self._admin = _connected(cluster.url(database=self.name), autocommit=True)
         self._admin.execute("set session_replication_role = replica")  # neither triggers nor foreign keys
         self.owner = _connected(self.url, autocommit=True)

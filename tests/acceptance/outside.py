@@ -1,7 +1,7 @@
 """
 Processes outside the worker, for tests: an endpoint that counts its calls, and a clock that makes some.
 
-    python -m tests.acceptance.outside endpoint            prints its port; GET / tells what it was sent
+    python -m tests.acceptance.outside endpoint            prints its URL; GET / tells what it was sent
     python -m tests.acceptance.outside clock URL KEY       POSTs there again and again, and prints each status
 """
 
@@ -15,6 +15,7 @@ import aiohttp
 from aiohttp import web
 
 from tests.support.processes import ROOT
+from tests.support.served import served
 
 _EVERY_SECONDS = 0.2
 
@@ -30,11 +31,9 @@ async def endpoint() -> None:
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(runner.addresses[0][1], flush=True)  # noqa: T201  # it is how the test learns of it
-    await asyncio.Event().wait()
+    async with served(app) as url:
+        print(url, flush=True)  # noqa: T201  # it is how the test learns of it
+        await asyncio.Event().wait()
 
 
 async def clock(url: str, key: str) -> None:
@@ -67,7 +66,7 @@ async def running(*arguments: str) -> AsyncIterator[Outside]:
     outside = Outside(process)
     try:
         if arguments[0] == "endpoint":
-            outside.url = f"http://127.0.0.1:{int(await outside.line())}"
+            outside.url = (await outside.line()).strip()
         yield outside
     finally:
         process.kill()

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from tests.security.forged import OPERATOR_CLAIM
 from tests.security.project import Project
+from tests.support.served import served
 from tests.web.site import Answer
 from worker.flags import Flags
 from worker.rpc_direct import DirectRpc
@@ -86,12 +87,9 @@ async def opened(project: Project) -> AsyncIterator[Doors]:
     app.add_routes(health.routes(lambda: health.Readiness(True, "realtime", None), dict, numbers))
     app.add_routes(routing.definitions(internal.routes(), internal.identify))
     async with portal.opened(app, service, internal.routes()):
-        runner = prepared(app)
-        await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http:
-                yield Doors(f"http://127.0.0.1:{runner.addresses[0][1]}", project, http, app)
+            patience = aiohttp.ClientTimeout(total=60)
+            async with served(prepared(app)) as url, aiohttp.ClientSession(timeout=patience) as http:
+                yield Doors(url, project, http, app)
         finally:
-            await runner.cleanup()
             await service.close()

@@ -15,6 +15,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.support.served import served
+
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -58,15 +60,8 @@ async def running_endpoint() -> AsyncIterator[Endpoint]:
     app = web.Application()
     app.router.add_get("/calls", endpoint._calls)
     app.router.add_route("*", "/{path:.*}", endpoint._take)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        endpoint.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with served(app) as endpoint.url:
         yield endpoint
-    finally:
-        await runner.cleanup()
 
 
 async def _main() -> None:

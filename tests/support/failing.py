@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from tests.support.served import served
+
 WORDS: Final = "the provider's own words, with sk-SECRET"
 
 # Above what one run waits for itself, so that a call that fails is one call.
@@ -95,10 +97,5 @@ async def running_failing() -> AsyncIterator[Failing]:
     app.router.add_post("/speech", failing._speak)
     # A caller that hangs up is no longer held.
     runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    failing.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with served(runner) as failing.url:
         yield failing
-    finally:
-        await runner.cleanup()

@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from tests.support.served import served
+
 LANGUAGES = ("en", "es", "fr", "de", "it", "pt", "nl", "pl", "sv", "da", "ja")
 
 
@@ -75,13 +77,8 @@ async def running_provider() -> AsyncIterator[Provider]:
     app = web.Application(client_max_size=8 * 1024 * 1024)
     app.router.add_post("/translate", provider._translate)
     app.router.add_get("/languages", provider._languages)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    provider.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield provider
-    finally:
-        provider.release()
-        await runner.cleanup()
+    async with served(app) as provider.url:
+        try:
+            yield provider
+        finally:
+            provider.release()

@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.support.served import served
+
 Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -111,12 +113,8 @@ async def serving(dialect: Dialect) -> AsyncIterator[ProviderServer]:
     server = ProviderServer(dialect)
     app = web.Application(client_max_size=16 * 1024 * 1024)
     app.router.add_route("*", "/{path:.*}", server.serve)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield server
-    finally:
-        server.released.set()
-        await runner.cleanup()
+    async with served(app) as server.url:
+        try:
+            yield server
+        finally:
+            server.released.set()

@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 import aiohttp
 from aiohttp import web
 
+from tests.support.served import served
+
 _HOP_BY_HOP = {"host", "connection", "content-length", "transfer-encoding", "content-encoding"}
 
 
@@ -78,12 +80,5 @@ async def running_proxy(upstream: str) -> AsyncIterator[Proxy]:
         proxy = Proxy(upstream, session)
         app = web.Application(client_max_size=32 * 1024 * 1024)
         app.router.add_route("*", "/{path:.*}", proxy.handle)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        proxy.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
+        async with served(app) as proxy.url:
             yield proxy
-        finally:
-            await runner.cleanup()

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from tests.support.served import served
 from worker import errors
 from worker.rpc import Rpc, Written, failure, write
 from worker.rpc_direct import DirectRpc
@@ -74,25 +76,17 @@ def test_a_refusal_carries_its_stable_word() -> None:
 @pytest.fixture(params=[DirectRpc, OfficialRpc])
 async def answering(request: pytest.FixtureRequest) -> AsyncIterator[Answering]:
     """Starts an API that answers every procedure with the given handler; over each of our two roads to it."""
-    runners: list[web.AppRunner] = []
-    clients: list[Rpc] = []
+    async with AsyncExitStack() as stack:
 
-    async def start(handler: Callable[[web.Request], Any]) -> Rpc:
-        app = web.Application()
-        app.router.add_post("/rest/v1/rpc/{function}", handler)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        runners.append(runner)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        rpc: Rpc = request.param(f"http://127.0.0.1:{runner.addresses[0][1]}", "sb_secret_x", request_seconds=1)
-        clients.append(rpc)
-        return rpc
+        async def start(handler: Callable[[web.Request], Any]) -> Rpc:
+            app = web.Application()
+            app.router.add_post("/rest/v1/rpc/{function}", handler)
+            url = await stack.enter_async_context(served(app))
+            rpc: Rpc = request.param(url, "sb_secret_x", request_seconds=1)
+            stack.push_async_callback(rpc.close)
+            return rpc
 
-    yield start
-    for client in clients:
-        await client.close()
-    for runner in runners:
-        await runner.cleanup()
+        yield start
 
 
 async def test_a_call_is_sent_as_json_under_the_key(answering: Answering) -> None:

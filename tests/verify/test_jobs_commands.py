@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 import worker
 from tests.conftest import INSTALL
+from tests.support.served import served
 from tests.verify.conftest import Sql
-from tests.web.test_internal import served
 from worker import cli, errors
 from worker.devstack.stack import Stack
 

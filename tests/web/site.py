@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp import web
 
 from tests.support.database import Database, Row
+from tests.support.served import served
 from worker.devstack.stack import Stack
 from worker.rpc_direct import DirectRpc
 from worker.web.hub import Hub
@@ -185,14 +186,10 @@ async def running(stack: Stack, project: Database, **options: Any) -> AsyncItera
     portal = Portal(**settings)
     app = application(portal.cors_origins)
     async with portal.opened(app, service) as hub:
-        runner = prepared(app)
-        await runner.setup()
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=20)) as http:
             try:
-                await web.TCPSite(runner, "127.0.0.1", 0).start()
-                url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-                yield Site(url, stack, project, service, http, hub, app)
+                async with served(prepared(app)) as url:
+                    yield Site(url, stack, project, service, http, hub, app)
             finally:
-                await runner.cleanup()
                 await service.close()

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from tests.support.served import served
 from worker import errors
 from worker.terminal.follow import Stream
 
@@ -31,15 +32,9 @@ class Server:
 async def followed(server: Server) -> AsyncIterator[tuple[str, Any]]:
     app = web.Application()
     app.add_routes([web.get("/api/stream", server.answer)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-        async for event in Stream(url, "token", "/api/stream").events():
+    async with served(app) as url:
+        async for event in Stream(f"{url}/", "token", "/api/stream").events():
             yield event
-    finally:
-        await runner.cleanup()
 
 
 async def test_a_stream_that_breaks_is_continued_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from aiohttp import web
 from tests.conftest import ROOT
 from tests.support.database import Database
 from tests.support.proxy import Proxy, running_proxy
+from tests.support.served import served
 from tests.web.site import Answer
 from worker.devstack.stack import Stack
 from worker.flags import KINDS, PRIORITIES, Flags
@@ -45,17 +46,6 @@ class OldWay:
     async def handle(self, request: web.Request) -> web.Response:
         self.calls.append((request.path, request.headers.copy(), await request.read()))
         return web.Response(status=self.status, headers={"Location": "http://127.0.0.1:1/"})
-
-
-@asynccontextmanager
-async def served(app: web.Application) -> AsyncIterator[str]:
-    runner = prepared(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
 
 
 @pytest.fixture
@@ -103,7 +93,7 @@ async def inside(upstream: str, secret: str, flags: Flags = ON, old_way: OldWay 
     app = application()
     app.add_routes(routing.definitions(internal.routes(), internal.identify))
     try:
-        async with served(app) as url:
+        async with served(prepared(app)) as url:
             yield Inside(url, drains)
     finally:
         await rpc.close()

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.support.served import served
 from tests.unit.fake_clock import FakeClock
-from tests.web.test_internal import served
 from worker.web.jwks import Jwks
 from worker.web.refusals import Refusal
 from worker.web.tokens import Tokens

@@ -18,6 +18,7 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.support.served import served
 from worker.web import panel
 
 Json = dict[str, Any]
@@ -144,39 +145,28 @@ class Script:
 @asynccontextmanager
 async def serving(script: Script, **config: Any) -> AsyncIterator[Script]:
     """Serve *script* until the end; *config* goes into the panel's."""
-    auth = await _start(_auth(script))
-    script.auth_url = _address(auth)
-    settings = panel.PanelConfig(
-        **{
-            "supabase_url": script.auth_url,
-            "publishable_key": "sb_publishable_test",
-            "version": "0.0.0",
-            "simulated": lambda: False,
-            "csp_report_uri": "/csp-report",
-            **config,
-        }
-    )
-    site = await _start([*panel.routes(settings), *_api(script)], _fence(script))
-    script.url = _address(site)
-    try:
-        yield script
-    finally:
-        script.cut()
-        await site.cleanup()
-        await auth.cleanup()
+    async with served(_app(_auth(script))) as script.auth_url:
+        settings = panel.PanelConfig(
+            **{
+                "supabase_url": script.auth_url,
+                "publishable_key": "sb_publishable_test",
+                "version": "0.0.0",
+                "simulated": lambda: False,
+                "csp_report_uri": "/csp-report",
+                **config,
+            }
+        )
+        async with served(_app([*panel.routes(settings), *_api(script)], _fence(script))) as script.url:
+            try:
+                yield script
+            finally:
+                script.cut()
 
 
-async def _start(routes: list[web.RouteDef], *middlewares: Any) -> web.AppRunner:
+def _app(routes: list[web.RouteDef], *middlewares: Any) -> web.Application:
     app = web.Application(middlewares=middlewares)
     app.add_routes(routes)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return runner
-
-
-def _address(runner: web.AppRunner) -> str:
-    return f"http://127.0.0.1:{runner.addresses[0][1]}"
+    return app
 
 
 def _fence(script: Script) -> Any:

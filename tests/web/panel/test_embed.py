@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from tests.support.served import served
 from tests.web.panel.conftest import playwright
 from tests.web.panel.scripted import ADA, Script, ago, item, job, serving, token
 
@@ -50,12 +51,8 @@ async def site() -> AsyncIterator[Site]:
     foreign = Site()
     app = web.Application()
     app.add_routes([web.get("/", foreign.page)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    foreign.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield foreign
-    await runner.cleanup()
+    async with served(app) as foreign.url:
+        yield foreign
 
 
 @pytest_asyncio.fixture(loop_scope="session")
