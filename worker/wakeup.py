@@ -122,8 +122,10 @@ class Bell:
                 return self._answer(now)
             self._changed.clear()
             self._is_waited_for = True
-            await self._clock.wait(self._changed, None if due_at is None else due_at - now)
-            self._is_waited_for = False
+            try:
+                await self._clock.wait(self._changed, None if due_at is None else due_at - now)
+            finally:
+                self._is_waited_for = False
         return None
 
     def _is_old_news(self, found_by: str, job_id: str, is_new: bool) -> bool:
