@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.sql.conftest import Claim, Create
+from tests.sql.conftest import Claim, Create, Sent
 from tests.support.database import Database, Row, outcomes
 
 Record = Callable[..., list[str]]
@@ -199,6 +199,20 @@ def test_a_released_job_starts_next_though_other_kinds_are_far_ahead(
     db.rpc("release_translation_jobs", p_worker_id="w1", p_leases=[{"job_id": held["job_id"], "token": held["token"]}])
 
     assert claim()[0]["job_id"] == held["job_id"] == rows[0]["id"]
+
+
+@pytest.mark.parametrize(("limit", "told"), [(2, []), (1, [{"job_id": None, "jobs": 1, "due_in_ms": 0}])])
+def test_a_claim_that_makes_more_jobs_ready_than_it_takes_tells_the_others(
+    db: Database, create: Create, claim: Claim, sent: Sent, limit: int, told: list[Row]
+) -> None:
+    in_a_minute = db.value("select (translation_private.clock() + interval '1 minute')::text")
+    for _ in range(2):
+        create("es", run_at=in_a_minute)
+    db.forward("1 minute")
+    before = len(sent("ready"))
+
+    assert len(claim(limit=limit)) == limit
+    assert sent("ready")[before:] == told
 
 
 # Floors: what a claim tells the next one
