@@ -606,3 +606,22 @@ def test_results_and_progress_travel_together(db: Database, create: Create, clai
 
     assert answers(db, news, *outcomes(one, "completed"), news) == [("recorded", "completed")]
     assert (job(db, two["job_id"])["status"], job(db, two["job_id"])["progress"]) == ("processing", 40)
+
+
+@pytest.mark.parametrize("end", ["completed", "failed", "cancelled"])
+def test_a_job_that_has_ended_is_left_as_it_is_when_it_is_settled_again(
+    db: Database, user: str, create: Create, claim: Claim, record: Record, end: str
+) -> None:
+    """The callers look first whether a job has ended; whoever forgets it ends nothing twice."""
+    row = create("es")
+    if end == "cancelled":
+        db.rpc("cancel_translation_job", user, p_job_id=row["id"])
+    else:
+        record(outcomes(claim()[0], end, error=OOPS if end == "failed" else None))
+    before = db.run("select * from public.translation_jobs where id = %s", row["id"])
+
+    ended = db.value("select translation_private.settle_rows(array[%s::uuid], translation_private.clock())", row["id"])
+
+    assert ended is None
+    assert before[0]["status"] == end
+    assert db.run("select * from public.translation_jobs where id = %s", row["id"]) == before
