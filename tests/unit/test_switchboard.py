@@ -133,3 +133,17 @@ async def test_polling_begins_at_once_and_ends_with_realtime(parts: Parts) -> No
 
     assert await parts.looks(600) is None
     assert parts.beats == 2
+
+
+async def test_a_change_that_does_not_say_which_job_is_looked_for_and_counted_for_no_road(parts: Parts) -> None:
+    """The server hides a row that is too large, or that it has no key for."""
+    parts.switchboard.on_ring("changes", {"job_id": None, "status": ""})
+
+    assert await parts.looks() == "changes"
+    assert parts.counters.heard_first == {}
+
+
+async def test_that_another_worker_s_job_is_cancelled_is_none_of_ours(parts: Parts) -> None:
+    parts.switchboard.on_cancelled("a")
+
+    assert parts.beats == 0

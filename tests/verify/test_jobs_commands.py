@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tests.support.served import served
 from tests.verify.conftest import Sql
 from worker import cli, errors
 from worker.devstack.stack import Stack
+from worker.terminal import install
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.timeout(60)]
 
@@ -105,6 +107,31 @@ async def test_the_script_is_printed_or_applied(typed: Typed, stack: Stack) -> N
     assert (applied.exit_code, applied.output) == (0, "The translation queue is installed.\n")
     assert isinstance(nowhere.exception, errors.ConfigurationError)
     assert "cannot be reached" in str(nowhere.exception)
+
+
+async def test_a_database_that_refuses_the_script_is_named_with_its_reason(typed: Typed, stack: Stack) -> None:
+    read_only = f"{stack.urls.database_url}?options=-c%20default_transaction_read_only%3Don"
+
+    refused = await asyncio.to_thread(typed, "sql", "--apply", read_only)
+
+    assert isinstance(refused.exception, errors.WorkerError)
+    assert "refused the script" in str(refused.exception)
+    assert "read-only" in str(refused.exception)
+
+
+async def test_without_psycopg_the_script_is_to_be_pasted(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+
+    cannot = await asyncio.to_thread(typed, "sql", "--apply", "postgresql://localhost/postgres")
+
+    assert isinstance(cannot.exception, errors.ConfigurationError)
+    assert "worker sql" in str(cannot.exception)
+
+
+async def test_an_installation_without_the_script_says_so(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "__file__", "/elsewhere/worker/terminal/install.py")
+
+    assert "install.sql" in str((await asyncio.to_thread(typed, "sql")).exception)
 
 
 async def test_the_version_is_printed(typed: Typed) -> None:
