@@ -60,3 +60,8 @@ def at_rest(workers: Sequence[app.App]) -> bool:
 
 def claims(workers: Sequence[app.App]) -> int:
     return sum(worker.counters.claims.total() for worker in workers)
+
+
+def doubts(worker: app.App) -> int:
+    """How often its connection was given up or replaced, or it changed between hearing and polling."""
+    return worker.counters.sessions.total() + worker.counters.mode_changes.total()

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.integration.hearing import insert
-from tests.integration.herds import at_rest, claims, herd
+from tests.integration.herds import at_rest, claims, doubts, herd
 from tests.support.waiting import until
 from worker import app
 from worker.devstack.stack import Stack
@@ -34,11 +34,15 @@ async def test_two_workers_make_two_claims_at_most_for_an_isolated_job(stack: St
 
 
 async def test_a_worker_alone_makes_one_claim_for_an_isolated_job(stack: Stack) -> None:
-    async with herd(stack, 1) as workers:
-        looks = await looks_for_each_job(stack, workers)
+    async with herd(stack, 1) as (worker,):
+        before = doubts(worker)
+        looks = await looks_for_each_job(stack, [worker])
+        was_sure = doubts(worker) == before
 
     assert statistics.median(looks) == 1, looks
-    assert workers[0].counters.jobs_claimed.total() == JOBS
+    assert worker.counters.jobs_claimed.total() == JOBS
+    # Of a road that is doubtful nothing is counted.
+    assert worker.counters.heard_first.total() == JOBS or not was_sure
 
 
 async def looks_for_each_job(stack: Stack, workers: Sequence[app.App]) -> list[int]:

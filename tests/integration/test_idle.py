@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.herds import claims, herd
+from tests.integration.herds import claims, doubts, herd
 from tests.support.waiting import until
 from worker import app
 from worker.devstack.stack import Stack
@@ -25,11 +25,6 @@ async def test_while_idle_and_healthy_nothing_looks_for_work(stack: Stack) -> No
         assert (0, 0) in spans
         assert spans == [(0, 0)] or doubts(worker) > before
         assert worker.listener.mode == "realtime"
-
-
-def doubts(worker: app.App) -> int:
-    """How often its connection was given up or replaced, or it changed between hearing and polling."""
-    return worker.counters.sessions.total() + worker.counters.mode_changes.total()
 
 
 async def looks_and_other_calls(worker: app.App) -> tuple[int, int]:
