@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 import aiohttp
 from aiohttp import web
 
+from tests.support.served import served
+
 _HOP_BY_HOP = {"host", "connection", "content-length", "transfer-encoding", "content-encoding", "upgrade"}
 _BODY_BYTES_MAX = 32 * 1024 * 1024
 _FORWARD_SECONDS = 60.0
@@ -78,11 +80,5 @@ async def running(upstream: str) -> AsyncIterator[Tap]:
         tap = Tap(upstream, session)
         app = web.Application(client_max_size=_BODY_BYTES_MAX)
         app.router.add_route("*", "/{path:.*}", tap.handle)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        tap.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
+        async with served(app) as tap.url:
             yield tap
-        finally:
-            await runner.cleanup()

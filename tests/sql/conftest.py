@@ -1,13 +1,12 @@
 """Short ways to say what most SQL tests begin with."""
 
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.support.database import Database, Row
+from tests.support.database import Database, Row, claiming
 
 Create = Callable[..., Row]
 Claim = Callable[..., list[Row]]
@@ -50,16 +49,7 @@ def claim(db: Database) -> Claim:
     """Claim as a worker: one job of type translation unless said otherwise."""
 
     def take(worker: str = "w1", limit: int = 1, **more: Any) -> list[Row]:
-        arguments: dict[str, Any] = {
-            "p_worker_id": worker,
-            "p_limit": limit,
-            "p_lease_ms": 30_000,
-            "p_job_types": ["translation"],
-            "p_claim_id": str(uuid.uuid4()),
-        }
-        rows: list[Row] = db.rpc(
-            "claim_translation_jobs", **arguments | {f"p_{name}": value for name, value in more.items()}
-        )
+        rows: list[Row] = db.rpc("claim_translation_jobs", **claiming(worker, limit, **more))
         return rows
 
     return take

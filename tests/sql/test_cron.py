@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tests.conftest import CHORE, INSTALL, ROOT
-from tests.support.database import Database
+from tests.support.database import Database, claiming
 from tests.support.waiting import until
 from worker.devstack import platform
 from worker.devstack.postgres import Cluster
@@ -61,8 +61,7 @@ async def runs_once(db: Database) -> None:
     old, lost = (db.rpc("enqueue_translation_job", p_job_type="chore", p_content={})["id"] for _ in range(2))
     db.rpc("cancel_translation_job", p_job_id=old)
     db.run("update public.translation_jobs set completed_at = now() - interval '91 days' where id = %s", old)
-    call: dict[str, Any] = {"p_worker_id": "w1", "p_limit": 1, "p_lease_ms": 30_000, "p_job_types": ["chore"]}
-    (held,) = db.rpc("claim_translation_jobs", **call, p_claim_id=lost)
+    (held,) = db.rpc("claim_translation_jobs", **claiming(job_types=["chore"], claim_id=lost))
     db.run("update public.translation_job_claims set lease_until = now() - interval '1 second' where true")
     # Not to wait for the night: an owner may change a schedule.
     db.run(

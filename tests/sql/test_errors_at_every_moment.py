@@ -5,14 +5,13 @@ A job of two languages: one is done, the other meets the error. The moments are 
 says what has become of it then, for the three dispositions that a class may have.
 """
 
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tests.support.database import Database, Row
+from tests.support.database import Database, Row, claiming
 from worker import errors, models
 from worker.handlers import verdict
 from worker.models import Disposition
@@ -104,15 +103,7 @@ class Case:
 
     def claim(self) -> Row:
         """As a worker does; only this job is there."""
-        (row,) = self.call(
-            "claim_translation_jobs",
-            None,
-            p_worker_id="w1",
-            p_limit=1,
-            p_lease_ms=60_000,
-            p_job_types=["translation"],
-            p_claim_id=str(uuid.uuid4()),
-        )
+        (row,) = self.call("claim_translation_jobs", None, **claiming(lease_ms=60_000))
         assert row["job_id"] == self.id
         return dict(row)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import INSTALL, ROOT
-from tests.support.database import TEST_CLOCK, Database, Row, outcomes
+from tests.support.database import TEST_CLOCK, Database, Row, claiming, outcomes
 from worker.devstack import platform
 from worker.devstack.postgres import Cluster
 from worker.store import SCHEMA_VERSION
@@ -139,8 +139,8 @@ def test_jobs_and_money_of_an_older_version_live_on(older: Database) -> None:
     user = older.user(credits=100)
 
     def claim(claim_id: int) -> Row:
-        arguments: Row = {"p_worker_id": "w1", "p_limit": 1, "p_lease_ms": 30_000, "p_job_types": ["translation"]}
-        (job,) = older.rpc("claim_translation_jobs", **arguments, p_claim_id=f"00000000-0000-0000-0000-{claim_id:012}")
+        call = claiming(claim_id=f"00000000-0000-0000-0000-{claim_id:012}")
+        (job,) = older.rpc("claim_translation_jobs", **call)
         return dict(job)
 
     for _ in range(3):

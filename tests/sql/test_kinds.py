@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support.database import Database, Refused, Row
+from tests.support.database import Database, Refused, Row, claiming
 
 Enqueue = Callable[..., Row]
 
@@ -303,8 +303,7 @@ def test_users_neither_see_nor_change_the_lists(db: Database, user: str) -> None
 def test_a_call_of_ten_minutes_keeps_its_lease(db: Database, enqueue: Enqueue) -> None:
     """The clock is moved past the lease twenty times over; each time a heartbeat came first."""
     row = enqueue("http", {"endpoint": "cards"}, ["a"])
-    claim: dict[str, Any] = {"p_worker_id": "w1", "p_limit": 1, "p_lease_ms": 30_000, "p_job_types": ["http"]}
-    (held,) = db.rpc("claim_translation_jobs", **claim, p_claim_id="00000000-0000-0000-0000-000000000001")
+    (held,) = db.rpc("claim_translation_jobs", **claiming(job_types=["http"]))
     lease = {"job_id": held["job_id"], "token": held["token"]}
     report = {"mode": "realtime", "lease_ms": 30_000, "job_types": ["http"], "leases": [lease]}
     for _ in range(30):

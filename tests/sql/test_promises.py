@@ -5,7 +5,6 @@ The eight promises of the database, each by its number. What a promise means in 
 import asyncio
 import re
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -18,7 +17,7 @@ from tests.security.permissions import PERMISSIONS
 from tests.sql.conftest import Claim, Create
 from tests.sql.test_plans import CROWD, USERS
 from tests.sql.test_security import OURS
-from tests.support.database import Database, Refused, Row, outcomes
+from tests.support.database import Database, Refused, Row, claiming, outcomes
 from worker import errors, models
 from worker.devstack.postgres import Cluster
 from worker.recorder import Recorder
@@ -326,8 +325,7 @@ def test_promise_8_no_answer_is_longer_than_a_thousand_rows_or_takes_two_seconds
         ("list_translation_jobs", user, {"p_limit": 100_000}),
         ("list_translation_jobs", None, {"p_limit": 100_000, "p_status": ["pending"]}),
         ("watch_translation_jobs", None, {"p_job_ids": jobs}),
-        ("claim_translation_jobs", None, {"p_worker_id": "w1", "p_limit": 100_000, "p_lease_ms": 30_000,
-                                          "p_job_types": ["translation"], "p_claim_id": str(uuid.uuid4())}),
+        ("claim_translation_jobs", None, claiming(limit=100_000)),
         ("heartbeat_translation_worker", None, {"p_worker_id": "w1", "p_report": beat}),
         ("requeue_translation_jobs", None, {"p_job_ids": jobs[:100]}),
         ("rescue_translation_jobs", None, {"p_limit": 100_000}),

@@ -4,7 +4,6 @@ import contextlib
 import random
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -13,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.sql.conftest import Claim, Create
-from tests.support.database import Database, Refused, Row, Session, outcomes
+from tests.support.database import Database, Refused, Row, Session, claiming, outcomes
 
 Job = Callable[[str], Row]
 Call = Callable[[Session], Any]
@@ -236,8 +235,7 @@ class Mixer:
 
     def _claim(self, call: Callable[..., Any]) -> None:
         lease = self._dice.choice([1_000, 30_000])  # the shorter ones run out
-        arguments = {"p_worker_id": self._worker, "p_limit": 4, "p_lease_ms": lease, "p_job_types": ["translation"]}
-        rows = call("claim_translation_jobs", None, **arguments, p_claim_id=str(uuid.uuid4()))
+        rows = call("claim_translation_jobs", None, **claiming(self._worker, 4, lease_ms=lease))
         self._world.claims += [row | {"worker": self._worker} for row in rows]
 
     def _some_claims(self) -> tuple[str, list[Row]]:

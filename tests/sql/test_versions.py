@@ -1,14 +1,13 @@
 """The life of a job on the older Postgres versions that projects run, from the script to the sums."""
 
 import asyncio
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import INSTALL, REGISTRY
-from tests.support.database import TEST_CLOCK, Database, Row, outcomes
+from tests.support.database import TEST_CLOCK, Database, Row, claiming, outcomes
 from worker.devstack import platform
 from worker.devstack.postgres import Cluster
 
@@ -85,12 +84,5 @@ def creator(database: Database, user: str) -> Callable[..., str]:
 
 
 def claim(database: Database, worker: str, limit: int) -> list[Row]:
-    rows: list[Row] = database.rpc(
-        "claim_translation_jobs",
-        p_worker_id=worker,
-        p_limit=limit,
-        p_lease_ms=30_000,
-        p_job_types=["translation"],
-        p_claim_id=str(uuid.uuid4()),
-    )
+    rows: list[Row] = database.rpc("claim_translation_jobs", **claiming(worker, limit))
     return rows

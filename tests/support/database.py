@@ -221,16 +221,21 @@ def _refused(error: psycopg.Error) -> Exception:
     return Refused(error.sqlstate, diag.message_detail or "", diag.message_primary or "", diag.message_hint or "")
 
 
+def claiming(worker: str = "w1", limit: int = 1, **more: Any) -> Row:
+    """What a worker calls `claim_translation_jobs` with: translations, half a minute, a claim of its own."""
+    arguments = {
+        "p_worker_id": worker,
+        "p_limit": limit,
+        "p_lease_ms": 30_000,
+        "p_job_types": ["translation"],
+        "p_claim_id": str(uuid.uuid4()),
+    }
+    return arguments | {f"p_{name}": value for name, value in more.items()}
+
+
 def claim(database: Database) -> Row:
     """Do as a worker does: claim the next translation, which must be there."""
-    (job,) = database.rpc(
-        "claim_translation_jobs",
-        p_worker_id="w1",
-        p_limit=1,
-        p_lease_ms=60_000,
-        p_job_types=["translation"],
-        p_claim_id=str(uuid.uuid4()),
-    )
+    (job,) = database.rpc("claim_translation_jobs", **claiming(lease_ms=60_000))
     return dict(job)
 
 
